@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ca
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// backdate is how long before its making a certificate is valid, so that
+	// a clock that is a day off, the client's or ours once it is corrected,
+	// still accepts it.
+	backdate = 48 * time.Hour
+	// authorityLife outlasts any session: a client reads its authorities
+	// once, and the key is gone with the process whatever the date says.
+	authorityLife = 10 * 365 * 24 * time.Hour
+)
+
+// Options are the choices for a new authority.
+type Options struct {
+	// Names are the only names it is good for: host names, or "*." and a host
+	// name for everything below that. Nil means unconstrained; empty, none.
+	// Certificates cannot express "this name but none below it", so a client
+	// would also accept names below a listed one; Leaf does not make them.
+	Names []string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Authority signs leaves for one session. It is safe for concurrent use.
+type Authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	leafKey     *signer
+	pem         []byte
+	names       map[string]struct{} // as given; nil: unconstrained
+	now         func() time.Time
+	leaves      leaves
+}
+
+// New makes an authority with a fresh ECDSA P-256 key. A name that is not a
+// plain host name is an error.
+func New(options Options) (*Authority, error) {
+	a := &Authority{now: options.Now}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	names, err := nameSet(options.Names)
+	if err != nil {
+		return nil, fmt.Errorf("make authority: %w", err)
+	}
+	a.names = names
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, fmt.Errorf("make authority: %w", err)
+	}
+	// One key for all leaves: a key of its own protects no leaf from the
+	// process that holds them all, and making one costs as much as signing.
+	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make authority: %w", err)
+	}
+	a.leafKey = &signer{leafKey}
+	if err := a.signSelf(); err != nil {
+		return nil, fmt.Errorf("make authority: %w", err)
+	}
+	a.leaves.init()
+	return a, nil
+}
+
+func (a *Authority) signSelf() error {
+	now := a.now()
+	template := &x509.Certificate{
+		SerialNumber:          serial(),
+		Subject:               pkix.Name{CommonName: commonName()},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(authorityLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	constrain(template, a.names)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	if err != nil {
+		return err
+	}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		return err
+	}
+	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return nil
+}
+
+// constrain writes the names into the certificate. Without a permitted name
+// the extension would permit every name, so an empty list permits the one name
+// that never exists (RFC 6761, section 6.4).
+func constrain(template *x509.Certificate, names map[string]struct{}) {
+	if names == nil {
+		return
+	}
+	for name := range names {
+		template.PermittedDNSDomains = append(template.PermittedDNSDomains, strings.TrimPrefix(name, "*."))
+	}
+	if len(names) == 0 {
+		template.PermittedDNSDomains = []string{"invalid"}
+	}
+	slices.Sort(template.PermittedDNSDomains)
+	template.PermittedDNSDomains = slices.Compact(template.PermittedDNSDomains)
+	template.PermittedDNSDomainsCritical = true
+	template.ExcludedIPRanges = []*net.IPNet{
+		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
+		{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+	}
+}
+
+// PEM returns the authority's certificate.
+func (a *Authority) PEM() []byte { return slices.Clone(a.pem) }
+
+// Format prints the authority's name under every verb, so that no verb walks
+// to the key.
+func (a *Authority) Format(state fmt.State, _ rune) {
+	if a == nil || a.certificate == nil {
+		io.WriteString(state, "[authority]")
+		return
+	}
+	io.WriteString(state, "["+a.certificate.Subject.CommonName+"]")
+}
+
+// commonName is unique, so that authorities of two sessions in one bundle are
+// told apart by name, and is its own canonical form in the name hash of
+// OpenSSL's directories: lower case, single spaces.
+func commonName() string {
+	var id [8]byte
+	rand.Read(id[:]) // never returns an error since Go 1.24
+	return "phantom-ns session " + hex.EncodeToString(id[:])
+}
+
+// serial returns a positive random number of at most 127 bits (RFC 5280,
+// section 4.1.2.2, allows 20 octets).
+func serial() *big.Int {
+	var raw [16]byte
+	rand.Read(raw[:])
+	raw[0] &= 0x7f
+	raw[15] |= 1
+	return new(big.Int).SetBytes(raw[:])
+}
