@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import "net/netip"
+
+// Session is everything the proxy needs to know of one session. It holds no
+// secret and crosses processes as JSON. Hosts are canonical; defaults are
+// filled in.
+type Session struct {
+	Credentials []Credential   `json:"credentials,omitempty"`
+	Egress      []Egress       `json:"egress,omitempty"`
+	Hosts       []HostTarget   `json:"hosts,omitempty"`
+	Forward     []Forward      `json:"forward,omitempty"`
+	Networks    []netip.Prefix `json:"networks,omitempty"` // upstream.networks: private ranges any name may resolve to
+	Filesystem  Filesystem     `json:"filesystem"`
+	Permit      []string       `json:"permit,omitempty"`
+	Limits      Limits         `json:"limits"`
+}
+
+// Credential is one credential of a session, resolved: never its value.
+type Credential struct {
+	Name        string     `json:"name"`
+	Source      string     `json:"source"`             // as in the policy: "store:openai"
+	Provider    string     `json:"provider,omitempty"` // "" for none
+	Env         []string   `json:"env,omitempty"`      // variables the placeholder appears in
+	Hosts       []string   `json:"hosts"`              // canonical, or "*." and canonical
+	Positions   []Position `json:"positions"`          // where a client may put it
+	Outbound    *Position  `json:"outbound,omitempty"` // where upstream wants it; nil: where it came
+	Allow       []Allow    `json:"allow"`              // empty: nothing
+	Anonymous   Anonymous  `json:"anonymous"`
+	Challenge   string     `json:"challenge,omitempty"` // WWW-Authenticate of our own 401
+	Placeholder Shape      `json:"placeholder"`
+	Rule        string     `json:"rule"` // "file:line" or "--with"
+}
+
+// PositionKind says in which part of a request a credential stands.
+type PositionKind string
+
+// The positions of this build. Name of [Position] belongs to the last two.
+const (
+	PositionBearer PositionKind = "bearer" // Authorization: Bearer X
+	PositionToken  PositionKind = "token"  // Authorization: token X
+	PositionBasic  PositionKind = "basic"  // Authorization: Basic; Name is BasicPassword or BasicUsername
+	PositionHeader PositionKind = "header" // Name: X; Name is lower case
+)
+
+// Values of Position.Name for [PositionBasic].
+const (
+	BasicPassword = "password"
+	BasicUsername = "username"
+)
+
+// Position is one place of a credential in a request.
+type Position struct {
+	Kind PositionKind `json:"kind"`
+	Name string       `json:"name,omitempty"`
+}
+
+// String is the position as the policy writes it: "bearer", "header: x-api-key".
+func (p Position) String() string {
+	if p.Name == "" {
+		return string(p.Kind)
+	}
+	return string(p.Kind) + ": " + p.Name
+}
+
+// Anonymous says what happens to a request without a credential to a host that
+// has one.
+type Anonymous string
+
+// Deny answers 401 as the provider would; read lets GET, HEAD and
+// git-upload-pack pass.
+const (
+	AnonymousDeny Anonymous = "deny"
+	AnonymousRead Anonymous = "read"
+)
+
+// Allow is one "METHOD GLOB" of an allow list.
+type Allow struct {
+	Method string `json:"method"` // upper case, or "*"
+	Glob   string `json:"glob"`   // "*" for any path, else begins with "/"
+	Rule   string `json:"rule"`   // "file:line" or the flag it came from
+}
+
+// Protocol of an egress entry.
+type Protocol string
+
+// The protocols an entry may declare.
+const (
+	HTTPS Protocol = "https"
+	HTTP  Protocol = "http"
+	TCP   Protocol = "tcp"
+)
+
+// Egress is one allowed destination: a host or, for tcp alone, a network.
+type Egress struct {
+	Host        string         `json:"host,omitempty"` // canonical, or "*." and canonical
+	Address     netip.Prefix   `json:"address,omitzero"`
+	Port        uint16         `json:"port"`
+	Protocol    Protocol       `json:"protocol"`
+	Passthrough bool           `json:"passthrough,omitempty"`
+	Allow       []Allow        `json:"allow,omitempty"` // empty: nothing
+	Foreign     bool           `json:"foreign,omitempty"`
+	Networks    []netip.Prefix `json:"networks,omitempty"`
+	Rule        string         `json:"rule"`
+}
+
+// HostTarget says where a name really is. Whoever opens files for the session
+// reads CAFile with the rights of the policy's owner and stores its PEM in CA;
+// [Compile] refuses a CAFile without CA.
+type HostTarget struct {
+	Host    string `json:"host"`
+	Connect string `json:"connect,omitempty"` // ADDRESS or HOST, with or without :PORT; "" for the name itself
+	CAFile  string `json:"ca_file,omitempty"`
+	CA      []byte `json:"ca,omitempty"` // PEM
+	Rule    string `json:"rule"`
+}
+
+// Forward is a port of the agent's loopback that reaches a service outside.
+type Forward struct {
+	Port    uint16 `json:"port"`
+	Connect string `json:"connect"` // HOST:PORT outside
+	Rule    string `json:"rule"`
+}
+
+// Filesystem is what the agent sees and writes of the host's files.
+type Filesystem struct {
+	Home   string   `json:"home"` // "overlay" or "read-only"
+	Write  []string `json:"write,omitempty"`
+	Hide   []string `json:"hide,omitempty"`
+	Expose []string `json:"expose,omitempty"`
+}
+
+// Limits of one session.
+type Limits struct {
+	Connections int `json:"connections"`  // open at once, from the agent
+	Streams     int `json:"streams"`      // at once on one HTTP/2 connection
+	HeaderBytes int `json:"header_bytes"` // of one request head
+}

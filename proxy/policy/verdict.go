@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import "net/netip"
+
+// Reasons of this package's verdicts: snake_case, equal to those of the audit
+// record.
+const (
+	ReasonAllowed     = "allowed"
+	ReasonName        = "name"                 // no entry covers the host
+	ReasonPort        = "port"                 // the host is known, the port is not declared
+	ReasonAddress     = "address"              // no entry covers the address and port
+	ReasonRule        = "rule"                 // no line of the allow list matches method and path
+	ReasonPath        = "path"                 // the path has two readings, or is none
+	ReasonAnonymous   = "anonymous"            // a credential is bound here and none came
+	ReasonForeign     = "foreign_credential"   // a credential that is not the session's
+	ReasonMisplaced   = "misplaced_credential" // a session's credential at a host or port it is not bound to
+	ReasonPassthrough = "passthrough"          // a request asked about where none can be seen
+)
+
+// Connect is the verdict on a connection, before a byte of it is read.
+type Connect struct {
+	Allow       bool
+	Reason      string
+	Protocol    Protocol
+	Passthrough bool          // splice after the SNI is checked
+	Credentials []*Credential // usable here; shared, not to be changed
+	Rule        string
+}
+
+// Request is what is judged of one HTTP request.
+type Request struct {
+	Host       string // canonical
+	Port       uint16
+	Method     string // as on the wire
+	Path       string // as on the wire, still encoded, without the query
+	Credential *Credential
+	Bare       bool // no credential of any kind; also assumed when neither Credential nor Foreign is set
+	Foreign    bool // carries a credential that is not the session's
+}
+
+// Verdict on a request. Status is what the agent is answered when Allow is
+// false: 400, 401 or 403.
+type Verdict struct {
+	Allow     bool
+	Reason    string
+	Status    int
+	Rule      string // the line that decided, or the entry that has no such line
+	Hint      string // for a person: what to do next; holds nothing of the request
+	Challenge string // WWW-Authenticate, with status 401
+}
+
+// Target says where and how to dial a name.
+type Target struct {
+	Connect  string         // HOST:PORT to dial; the name stays the identity
+	CA       []byte         // PEM of an extra root for this name, or nil
+	Networks []netip.Prefix // otherwise refused ranges that it may be in
+}
