@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# make all      build the binary into build/
+# make demo     set up, build and show the product at work (root)
+# make test     set up and run everything, root tests included (root)
+.SILENT:
+.DELETE_ON_ERROR:
+
+export CGO_ENABLED := 0
+TAGS    := netgo,osusergo
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
+PREFIX  ?= /usr/local
+
+.PHONY: all build generate check unit test bench fuzz soak rig demo install clean
+
+all: build
+
+build:
+	mkdir -p build
+	$(GOBUILD) -o build/phantom-ns ./cmd/phantom-ns
+
+generate:
+	bash test/setup/install.sh bpf
+	go generate ./...
+
+check:
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet -tags $(TAGS) ./...
+	go vet -tags $(TAGS),root ./...
+
+unit:
+	go test -tags $(TAGS) ./...
+
+# One package at a time: root tests look at what the whole machine holds.
+test: check unit build
+	bash test/setup/install.sh bpf clients keyring bench
+	go test -tags $(TAGS),root -p 1 -count 1 -timeout 12m ./...
+
+bench: build
+	bash test/setup/install.sh bench
+	bash test/bench/bench.sh
+
+FUZZTIME ?= 30s
+fuzz:
+	bash test/setup/fuzz.sh $(FUZZTIME)
+
+soak: build
+	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...
+
+rig:
+	bash test/setup/install.sh rig
+	bash test/rig/vagrant.sh
+
+demo:
+	bash test/demo/demo.sh
+
+install: build
+	install -D -m 0755 build/phantom-ns $(DESTDIR)$(PREFIX)/bin/phantom-ns
+
+clean:
+	rm -rf build

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// cgroupParent is the name of our directory at the root of the cgroup v2
+// hierarchy. It is made by root at the top and never inside a delegated
+// subtree such as user@.service: the owner of such a subtree can move
+// processes out of it.
+const cgroupParent = "phantom-ns"
+
+// ErrNoCgroup2 is returned when no cgroup v2 hierarchy is mounted.
+var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
+
+// cgroup2Root finds the cgroup v2 mount. Hybrid hosts mount it beside the v1
+// controllers (often /sys/fs/cgroup/unified), so it is looked up and never
+// assumed. Only a mount of the hierarchy's own root counts.
+func cgroup2Root() (string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("find cgroup v2: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		mount, fsInfo, ok := strings.Cut(lines.Text(), " - ")
+		fields := strings.Fields(mount)
+		if !ok || len(fields) < 5 || !strings.HasPrefix(fsInfo, "cgroup2 ") {
+			continue
+		}
+		if fields[3] == "/" {
+			return unescapeMount(fields[4]), nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", fmt.Errorf("find cgroup v2: %w", err)
+	}
+	return "", fmt.Errorf("find cgroup v2: %w", ErrNoCgroup2)
+}
+
+// unescapeMount undoes the octal escapes of /proc/*/mountinfo (proc(5)).
+func unescapeMount(path string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
+}
+
+// cgroup is one session's directory below cgroupParent. Its two leaves keep
+// the agent, to which the BPF programs are attached, apart from our own
+// processes.
+type cgroup struct {
+	path    string
+	agent   *os.File
+	service *os.File
+}
+
+// newCgroup makes the directory of session id with both leaves.
+func newCgroup(id string) (*cgroup, error) {
+	root, err := cgroup2Root()
+	if err != nil {
+		return nil, err
+	}
+	c := &cgroup{path: filepath.Join(root, cgroupParent, id)}
+	if err := os.MkdirAll(c.path, 0o755); err != nil {
+		return nil, fmt.Errorf("make cgroup: %w", err)
+	}
+	if c.agent, err = makeLeaf(filepath.Join(c.path, "agent")); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if c.service, err = makeLeaf(filepath.Join(c.path, "service")); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func makeLeaf(path string) (*os.File, error) {
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return nil, fmt.Errorf("make cgroup: %w", err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup: %w", err)
+	}
+	return f, nil
+}
+
+// Close kills what is left in the cgroup and removes it.
+func (c *cgroup) Close() error {
+	for _, f := range []*os.File{c.agent, c.service} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	return removeCgroup(c.path)
+}
+
+// removeCgroup kills every process below path, waits until the kernel reports
+// each directory empty, and removes them deepest first. A directory that is
+// gone already is not an error.
+func removeCgroup(path string) error {
+	var dirs []string
+	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, p)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sweep cgroup: %w", err)
+	}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := emptyCgroup(dirs[i]); err != nil {
+			return err
+		}
+		if err := os.Remove(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// emptyCgroup kills the members of one cgroup and waits for cgroup.events to
+// say that none is left. The kernel notifies that file by POLLPRI.
+func emptyCgroup(path string) error {
+	events, err := os.Open(filepath.Join(path, "cgroup.events"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("watch cgroup: %w", err)
+	}
+	defer events.Close()
+	for {
+		populated, err := isPopulated(events)
+		if err != nil || !populated {
+			return err
+		}
+		if err := killCgroup(path); err != nil {
+			return err
+		}
+		// One second bounds the wait for a member that forked between the
+		// reading of cgroup.procs and the kill (kernels without cgroup.kill).
+		fds := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
+		if _, err := unix.Poll(fds, 1000); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("watch cgroup: %w", err)
+		}
+	}
+}
+
+func isPopulated(events *os.File) (bool, error) {
+	var text [256]byte
+	n, err := events.ReadAt(text[:], 0)
+	if n == 0 && errors.Is(err, unix.ENODEV) {
+		return false, nil // removed by someone else meanwhile
+	}
+	if n == 0 && err != nil {
+		return false, fmt.Errorf("read cgroup.events: %w", err)
+	}
+	return strings.Contains(string(text[:n]), "populated 1"), nil
+}
+
+// killCgroup sends SIGKILL to every member: at once where the kernel has
+// cgroup.kill (5.14), one by one before.
+func killCgroup(path string) error {
+	err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0)
+	if err == nil {
+		return nil
+	}
+	procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+	if err != nil {
+		return fmt.Errorf("read cgroup.procs: %w", err)
+	}
+	for _, field := range strings.Fields(string(procs)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil || pid <= 1 || pid == os.Getpid() {
+			continue
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill %d: %w", pid, err)
+		}
+	}
+	return nil
+}

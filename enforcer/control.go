@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The supervisor and the proxy speak over one SOCK_SEQPACKET pair: a message
+// is one JSON object, with file descriptors where the step moves some. End of
+// file in either direction is the end of the session.
+//
+//	supervisor                              proxy
+//	   │  spec (pipe), credentials (pipes)    │
+//	   ├─────────────────────────────────────▶│ reads them, mints placeholders and CA
+//	   │◀──────────────── ready {ca, placeholders} or failed {stage, text}
+//	   ├─ listeners + fds ───────────────────▶│ serves
+//	   │◀───────────────────────────── serving│
+//	   │                 …                    │
+//	   ├─ (end of file) ─────────────────────▶│ exits
+const (
+	msgReady     = "ready"
+	msgFailed    = "failed"
+	msgListeners = "listeners"
+	msgServing   = "serving"
+)
+
+// message is every message of the protocol; each kind uses its own fields.
+type message struct {
+	Kind string `json:"kind"`
+
+	CA           []byte            `json:"ca,omitempty"`           // ready: the session's CA, PEM
+	Placeholders map[string]string `json:"placeholders,omitempty"` // ready: by credential
+
+	Stage string `json:"stage,omitempty"` // failed
+	Text  string `json:"text,omitempty"`  // failed: one line, no secret in it
+
+	Sockets []socketName `json:"sockets,omitempty"` // listeners: what each fd is, in order
+}
+
+// socketName says what one passed descriptor is.
+type socketName struct {
+	Role string `json:"role"` // tcp, dns, dns-tcp, forward
+	V6   bool   `json:"v6,omitempty"`
+	Port uint16 `json:"port,omitempty"` // forward
+}
+
+const (
+	roleTCP     = "tcp"
+	roleDNS     = "dns"
+	roleDNSTCP  = "dns-tcp"
+	roleForward = "forward"
+)
+
+// maxMessage bounds one message; the largest is ready, with a placeholder of
+// at most 64 KiB for each credential of a policy.
+const maxMessage = 128 << 10
+
+// maxFDs bounds what one message may carry (SCM_MAX_FD is 253).
+const maxFDs = 253
+
+// control is one end of the pair.
+type control struct{ conn *net.UnixConn }
+
+// newControlPair returns our end and the file to hand to the child.
+func newControlPair() (*control, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make control socket: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "control")
+	ours, err := openControl(os.NewFile(uintptr(fds[0]), "control"))
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+// openControl takes over f.
+func openControl(f *os.File) (*control, error) {
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("open control socket: %T is not a unix socket", conn)
+	}
+	return &control{uc}, nil
+}
+
+func (c *control) send(m message, fds ...int) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("send %s: %w", m.Kind, err)
+	}
+	if len(data) > maxMessage {
+		return fmt.Errorf("send %s: %d bytes, at most %d", m.Kind, len(data), maxMessage)
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	if _, _, err := c.conn.WriteMsgUnix(data, rights, nil); err != nil {
+		return fmt.Errorf("send %s: %w", m.Kind, err)
+	}
+	return nil
+}
+
+// errClosed says that the other side has gone.
+var errClosed = errors.New("the other side closed the control socket")
+
+// receive returns the next message and the descriptors that came with it.
+func (c *control) receive() (message, []*os.File, error) {
+	data, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(maxFDs*4))
+	n, oobn, flags, _, err := c.conn.ReadMsgUnix(data, oob)
+	if err != nil || n == 0 {
+		return message{}, nil, errors.Join(errClosed, err)
+	}
+	files, err := rightsFiles(oob[:oobn])
+	if err != nil {
+		return message{}, nil, err
+	}
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		closeAll(files)
+		return message{}, nil, errors.New("receive message: cut off")
+	}
+	var m message
+	if err := json.Unmarshal(data[:n], &m); err != nil {
+		closeAll(files)
+		return message{}, nil, fmt.Errorf("receive message: %w", err)
+	}
+	return m, files, nil
+}
+
+// expect receives the message of one kind. A failed message becomes its error.
+func (c *control) expect(kind string) (message, []*os.File, error) {
+	m, files, err := c.receive()
+	if err != nil {
+		return m, nil, fmt.Errorf("await %s: %w", kind, err)
+	}
+	if m.Kind == msgFailed {
+		closeAll(files)
+		return m, nil, &StageError{Process: "proxy", Stage: m.Stage, Text: m.Text}
+	}
+	if m.Kind != kind {
+		closeAll(files)
+		return m, nil, fmt.Errorf("await %s: got %q", kind, m.Kind)
+	}
+	return m, files, nil
+}
+
+func (c *control) Close() error { return c.conn.Close() }
+
+// StageError is a failure that another of our processes reported.
+type StageError struct {
+	Process string // proxy
+	Stage   string
+	Text    string
+}
+
+func (e *StageError) Error() string { return e.Process + ": " + e.Stage + ": " + e.Text }
+
+func rightsFiles(oob []byte) ([]*os.File, error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	cmsgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("receive descriptors: %w", err)
+	}
+	var files []*os.File
+	for i := range cmsgs {
+		fds, err := unix.ParseUnixRights(&cmsgs[i])
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("receive descriptors: %w", err)
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// startingGrace is how old an unlocked directory under a starting name must
+// be before it counts as left by a crash. Between mkdir and flock lie a few
+// microseconds.
+const startingGrace = time.Minute
+
+// Swept names one dead session whose remains were removed.
+type Swept struct {
+	ID      string `json:"id"`
+	Command string `json:"command,omitempty"`
+}
+
+// Sweep removes what dead sessions left: processes, cgroups and state. Live
+// sessions, recognised by their lock, are not touched. Namespaces, BPF
+// programs and links need no sweeping: the kernel frees them with the last
+// process, because nothing of a session is pinned.
+func Sweep() ([]Swept, error) {
+	entries, err := os.ReadDir(StateDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	root, err := cgroup2Root()
+	if err != nil {
+		return nil, err
+	}
+	var swept []Swept
+	var errs []error
+	for _, e := range entries {
+		if !e.IsDir() || isStarting(e) {
+			continue
+		}
+		s, err := sweepSession(root, filepath.Join(StateDir, e.Name()), e.Name())
+		if errors.Is(err, errBusy) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sweep %q: %w", e.Name(), err))
+			continue
+		}
+		swept = append(swept, s)
+	}
+	orphans, err := sweepOrphans(root)
+	return append(swept, orphans...), errors.Join(append(errs, err)...)
+}
+
+func isStarting(e os.DirEntry) bool {
+	if !strings.HasPrefix(e.Name(), ".") {
+		return false
+	}
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) < startingGrace
+}
+
+func sweepSession(cgroupRoot, dir, name string) (Swept, error) {
+	lock, err := takeLock(dir)
+	if err != nil {
+		return Swept{}, err
+	}
+	id := strings.TrimPrefix(name, ".")
+	s, err := loadState(dir)
+	if err != nil {
+		s = state{} // a torn file must not keep the remains alive
+	}
+	d := stateDir{path: dir, lock: lock}
+	err = errors.Join(removeCgroup(filepath.Join(cgroupRoot, cgroupParent, id)), d.Close())
+	return Swept{ID: id, Command: s.Command}, err
+}
+
+// sweepOrphans removes cgroups that have no state directory: those of a
+// session whose state was lost with /run, or removed by hand.
+func sweepOrphans(cgroupRoot string) ([]Swept, error) {
+	parent := filepath.Join(cgroupRoot, cgroupParent)
+	entries, err := os.ReadDir(parent)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sweep cgroups: %w", err)
+	}
+	var swept []Swept
+	var errs []error
+	for _, e := range entries {
+		if !e.IsDir() || hasState(e.Name()) {
+			continue
+		}
+		if err := removeCgroup(filepath.Join(parent, e.Name())); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		swept = append(swept, Swept{ID: e.Name()})
+	}
+	return swept, errors.Join(errs...)
+}
+
+func hasState(id string) bool {
+	// The starting name first: a rename goes from it to the other.
+	for _, name := range []string{"." + id, id} {
+		if _, err := os.Lstat(filepath.Join(StateDir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
