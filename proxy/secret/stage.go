@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package secret
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stage is the helper's argv[0].
+const Stage = "phantom-ns: secret"
+
+// The helper's descriptors.
+const (
+	RequestFD = 3 // a pipe's read end: one Request
+	ReplyFD   = 4 // a pipe's write end: one reply, for ReadReply
+)
+
+// Main is the helper: one request in, one reply out. It never returns. The
+// supervisor starts it with the credentials that the reference asks for
+// (root, or the invoking user where [Ref.AsUser] says so), and hands the other
+// end of ReplyFD to the proxy unread. Exit status: 0 when a reply was written,
+// a refusal included; 125 otherwise, with one line on stderr.
+func Main() {
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, Stage+":", err)
+		os.Exit(125)
+	}
+	os.Exit(0)
+}
+
+func serve() error {
+	// An exec: program gets PDEATHSIG from this thread, and must not lose it
+	// with a thread that the runtime retires.
+	runtime.LockOSThread()
+	// Before anything is read. A credential change made the process undumpable
+	// already where the kernel saw one; root's helper had none.
+	if err := hide(); err != nil {
+		return err
+	}
+	request := os.NewFile(RequestFD, "request")
+	answer := os.NewFile(ReplyFD, "reply")
+	q, err := readRequest(request)
+	request.Close()
+	if err != nil {
+		return writeReply(answer, Entry{}, err)
+	}
+	e, err := Fetch(context.Background(), q.Ref, q.Env)
+	defer e.Value.Wipe()
+	if err := writeReply(answer, e, err); err != nil {
+		return fmt.Errorf("write reply: %w", err)
+	}
+	return answer.Close()
+}
+
+// hide leaves nothing for a core file, a debugger or a child to find.
+func hide() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("make helper undumpable: %w", err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("switch core files off: %w", err)
+	}
+	os.Clearenv()
+	for _, fd := range []int{RequestFD, ReplyFD} {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return fmt.Errorf("keep fd %d from children: %w", fd, err)
+		}
+	}
+	return nil
+}
