@@ -49,7 +49,7 @@ func (r *Rules) Name(host string) bool { return false }
 func (r *Rules) Names() (names []string, closed bool) { return []string{}, true }
 
 // Connect judges a connection to a canonical host.
-func (r *Rules) Connect(host string, port uint16) Connect { return Connect{Reason: ReasonName} }
+func (r *Rules) Connect(host string, port uint16) Connect { return Connect{Reason: ReasonHost} }
 
 // Address judges a connection to an address of a declared network.
 func (r *Rules) Address(to netip.AddrPort) Connect { return Connect{Reason: ReasonAddress} }
@@ -59,7 +59,7 @@ func (r *Rules) Declared() []netip.Prefix { return nil }
 
 // Request judges one request.
 func (r *Rules) Request(q Request) Verdict {
-	return Verdict{Reason: ReasonName, Status: 403}
+	return Verdict{Reason: ReasonHost, Status: 403}
 }
 
 // Target says where host is dialled.

@@ -4,19 +4,20 @@ package policy
 
 import "net/netip"
 
-// Reasons of this package's verdicts: snake_case, equal to those of the audit
-// record.
+// Reasons of this package's verdicts: words of the audit record's closed list.
 const (
-	ReasonAllowed     = "allowed"
-	ReasonName        = "name"                 // no entry covers the host
-	ReasonPort        = "port"                 // the host is known, the port is not declared
-	ReasonAddress     = "address"              // no entry covers the address and port
-	ReasonRule        = "rule"                 // no line of the allow list matches method and path
-	ReasonPath        = "path"                 // the path has two readings, or is none
-	ReasonAnonymous   = "anonymous"            // a credential is bound here and none came
-	ReasonForeign     = "foreign_credential"   // a credential that is not the session's
-	ReasonMisplaced   = "misplaced_credential" // a session's credential at a host or port it is not bound to
-	ReasonPassthrough = "passthrough"          // a request asked about where none can be seen
+	ReasonAllowed      = "allowed"
+	ReasonHost         = "host_not_allowed"
+	ReasonPort         = "port_not_allowed"
+	ReasonAddress      = "address_not_allowed"
+	ReasonProtocol     = "protocol_not_allowed" // a request where only bytes pass: tcp or passthrough
+	ReasonMethod       = "method_not_allowed"
+	ReasonPath         = "path_not_allowed"
+	ReasonTarget       = "bad_target"         // the path has two readings, or is none
+	ReasonPlaintext    = "plaintext"          // a credential over http
+	ReasonNoCredential = "no_credential"      // a credential is bound here and none came
+	ReasonForeign      = "foreign_credential" // a credential that is not the session's
+	ReasonUnbound      = "unbound_placeholder"
 )
 
 // Connect is the verdict on a connection, before a byte of it is read.
