@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// maxStreams bounds the connections of a session; one more is closed at
+	// once.
+	maxStreams = 64
+	// streamTimeout is for one message, from the end of the one before to its
+	// answer's last octet (RFC 7766, section 6.2.3, asks for seconds).
+	streamTimeout = 10 * time.Second
+	// acceptPause is how long accept waits after an error such as a full
+	// descriptor table, which passes.
+	acceptPause = 50 * time.Millisecond
+)
+
+// streams are the connections being served. The zero value is ready.
+type streams struct {
+	mu    sync.Mutex
+	conns map[net.Conn]net.Listener
+	wait  sync.WaitGroup
+}
+
+// ServeStream answers on the connections of a TCP listener until it is closed,
+// then closes them and returns nil.
+func (s *Server) ServeStream(listener net.Listener) error {
+	defer s.streams.closeOf(listener)
+	for failed := 0; failed < maxErrors; {
+		conn, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			failed++
+			<-time.After(acceptPause)
+			continue
+		}
+		failed = 0
+		if !s.streams.add(conn, listener) {
+			conn.Close()
+			continue
+		}
+		go func() {
+			defer s.streams.remove(conn)
+			s.serveConn(conn)
+		}()
+	}
+	return fmt.Errorf("serve dns: the listener at %s gives nothing but errors", listener.Addr())
+}
+
+// serveConn answers questions in turn, each behind its length in two octets
+// (RFC 1035, section 4.2.2), until one is malformed or late.
+func (s *Server) serveConn(conn net.Conn) {
+	message, out := make([]byte, maxQuery), make([]byte, 2, 2+maxQuery)
+	for {
+		if conn.SetDeadline(time.Now().Add(streamTimeout)) != nil {
+			return
+		}
+		if _, err := io.ReadFull(conn, message[:2]); err != nil {
+			return
+		}
+		size := int(binary.BigEndian.Uint16(message))
+		if size > maxQuery {
+			return
+		}
+		if _, err := io.ReadFull(conn, message[:size]); err != nil {
+			return
+		}
+		reply := s.answer(out, message[:size], "tcp", maxQuery)
+		if reply == nil {
+			return
+		}
+		binary.BigEndian.PutUint16(reply, uint16(len(reply)-2))
+		if _, err := conn.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
+func (t *streams) add(conn net.Conn, listener net.Listener) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.conns) >= maxStreams {
+		return false
+	}
+	if t.conns == nil {
+		t.conns = make(map[net.Conn]net.Listener)
+	}
+	t.conns[conn] = listener
+	t.wait.Add(1)
+	return true
+}
+
+func (t *streams) remove(conn net.Conn) {
+	conn.Close()
+	t.mu.Lock()
+	delete(t.conns, conn)
+	t.mu.Unlock()
+	t.wait.Done()
+}
+
+// closeOf closes the connections of one listener.
+func (t *streams) closeOf(listener net.Listener) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for conn, from := range t.conns {
+		if from == listener {
+			conn.Close()
+		}
+	}
+}
