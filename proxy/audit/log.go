@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ type Log struct {
 	buf  []byte
 	seq  uint64
 	prev string
-	torn bool // the file ends within a line: begin with a newline
+	end  int64 // where this log's last line ended
 }
 
 // Open opens or creates the log at path (mode 0640 less the umask) for one
@@ -54,24 +53,17 @@ func New(file *os.File, session string) (*Log, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("open audit log: %q is not a regular file", file.Name())
 	}
-	log := &Log{session: session, now: time.Now, file: file}
-	if log.torn, err = endsTorn(file, info.Size()); err != nil {
+	err = control(file, func(fd int) error {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err == nil && (flags&unix.O_APPEND == 0 || flags&unix.O_ACCMODE != unix.O_RDWR) {
+			err = fmt.Errorf("%q is not open for reading and appending", file.Name())
+		}
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
-	return log, nil
-}
-
-// endsTorn reports whether the last byte is not a newline, as after a power
-// cut.
-func endsTorn(file *os.File, size int64) (bool, error) {
-	if size == 0 {
-		return false, nil
-	}
-	var last [1]byte
-	if _, err := file.ReadAt(last[:], size-1); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return last[0] != '\n', nil
+	return &Log{session: session, now: time.Now, file: file}, nil
 }
 
 // Write stamps v, time, session, seq, prev and, where it is empty, id, and
@@ -89,48 +81,54 @@ func (l *Log) Write(r Record) error {
 	r.Time = l.now()
 	stamp(&r)
 	r.Session, r.Seq, r.Prev = l.session, l.seq+1, l.prev
-	l.buf = l.buf[:0]
-	if l.torn {
-		l.buf = append(l.buf, '\n')
-	}
-	start := len(l.buf)
-	l.buf = append(appendRecord(l.buf, &r), '\n')
+	l.buf = append(appendRecord(append(l.buf[:0], '\n'), &r), '\n')
 	if err := l.append(); err != nil {
 		return fmt.Errorf("write audit log: %w", err)
 	}
-	l.torn = false
 	l.seq++
-	l.prev = hash(l.buf[start : len(l.buf)-1])
+	l.prev = hash(l.buf[1 : len(l.buf)-1])
 	return nil
 }
 
-// append writes the buffer whole or, as far as that can be had, not at all.
-// The lock is between processes: without it a line of another session could
-// follow the part that has to be taken back.
+// append writes the buffer whole or, as far as that can be had, not at all. The
+// buffer begins with a newline, needed only when the file ends within a line: a
+// writer was killed, the power failed, or a part could not be taken back. The
+// lock is between processes; without it a line of another session could follow
+// what has to be taken back.
 func (l *Log) append() error {
 	return control(l.file, func(fd int) error {
 		if err := lock(fd); err != nil {
 			return err
 		}
 		defer unix.Flock(fd, unix.LOCK_UN)
-		n, err := writeAll(fd, l.buf)
-		if err != nil && n > 0 {
-			l.takeBack(fd, n)
+		var stat unix.Stat_t
+		if err := unix.Fstat(fd, &stat); err != nil {
+			return err
 		}
-		return err
+		line := l.buf
+		if stat.Size == l.end || endsLine(fd, stat.Size) {
+			line = line[1:]
+		}
+		if err := writeAll(fd, line); err != nil {
+			// An append-only file (chattr +a) refuses this; the next line then
+			// begins with the newline.
+			_ = unix.Ftruncate(fd, stat.Size)
+			l.end = 0
+			return err
+		}
+		l.end = stat.Size + int64(len(line))
+		return nil
 	})
 }
 
-// takeBack removes the n bytes just appended. An append-only file (chattr +a)
-// does not allow that: then the next line begins with a newline, and Verify
-// names the torn one.
-func (l *Log) takeBack(fd, n int) {
-	var stat unix.Stat_t
-	err := unix.Fstat(fd, &stat)
-	if err == nil {
-		err = unix.Ftruncate(fd, stat.Size-int64(n))
+// endsLine reports whether a file of this size ends with a newline.
+func endsLine(fd int, size int64) bool {
+	if size == 0 {
+		return true
 	}
-	l.torn = l.torn || err != nil
+	var last [1]byte
+	n, err := unix.Pread(fd, last[:], size-1)
+	return err == nil && n == 1 && last[0] == '\n'
 }
 
 func lock(fd int) error {
@@ -141,18 +139,18 @@ func lock(fd int) error {
 	}
 }
 
-func writeAll(fd int, data []byte) (done int, err error) {
-	for done < len(data) {
-		n, err := unix.Write(fd, data[done:])
+func writeAll(fd int, data []byte) error {
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return done, err
+			return err
 		}
-		done += n
+		data = data[n:]
 	}
-	return done, nil
+	return nil
 }
 
 func control(file *os.File, do func(fd int) error) error {

@@ -42,7 +42,9 @@ const (
 // Record is one decision. Optional fields that are empty are not written; PID,
 // Comm and UID are written together, when PID is not 0.
 //
-// Strings longer than their cap (see [Record.Check]) are cut and end in "…".
+// Strings longer than their cap are cut and end in "…": path 2,048 bytes, rule
+// 512, name 256, credential and position 128, id, session, prev and address 64,
+// method 32, comm and proto 16.
 type Record struct {
 	V          int       `json:"v"`
 	Time       time.Time `json:"time"`                 // UTC; stamped by Log
@@ -58,7 +60,7 @@ type Record struct {
 	Address    string    `json:"address,omitempty"`    // IP address, without port
 	Port       uint16    `json:"port,omitempty"`       //
 	Proto      string    `json:"proto,omitempty"`      // tcp, udp, http/1.1, h2, a number …
-	Method     string    `json:"method,omitempty"`     // as received
+	Method     string    `json:"method,omitempty"`     // as received; of a DNS question, its type
 	Path       string    `json:"path,omitempty"`       // as received; cut at the first ? or #
 	Credential string    `json:"credential,omitempty"` // its name, never its value
 	Position   string    `json:"position,omitempty"`   // where in the request it was found

@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxErrors is how many reads in a row may fail before a socket is given up.
-const maxErrors = 100
-
 // packetConn is what *net.UDPConn has and net.PacketConn has not.
 type packetConn interface {
 	SyscallConn() (syscall.RawConn, error)
@@ -36,16 +33,17 @@ func (s *Server) ServePacket(conn net.PacketConn, v6 bool) error {
 		return fmt.Errorf("serve dns: %w", err)
 	}
 	message, out, control := make([]byte, maxQuery), make([]byte, 0, maxUDP), make([]byte, 128)
-	for failed := 0; failed < maxErrors; {
+	for {
 		n, controls, flags, from, err := udp.ReadMsgUDPAddrPort(message, control)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
-		if err != nil {
-			failed++
+		if passing(err) {
 			continue
 		}
-		failed = 0
+		if err != nil {
+			return fmt.Errorf("serve dns: %w", err)
+		}
 		if flags&unix.MSG_TRUNC != 0 {
 			continue
 		}
@@ -58,7 +56,20 @@ func (s *Server) ServePacket(conn net.PacketConn, v6 bool) error {
 			_, _, _ = udp.WriteMsgUDPAddrPort(reply, source, from)
 		}
 	}
-	return errors.New("serve dns: the socket gives nothing but errors")
+}
+
+// passing reports whether an error of a socket says something of the moment and
+// not of the socket: it must not end the server.
+func passing(err error) bool {
+	for _, errno := range []error{
+		unix.EINTR, unix.EAGAIN, unix.ECONNABORTED, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH,
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EPERM,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // prepare asks for the destination of each datagram, and for the right to

@@ -3,7 +3,6 @@
 package dns
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -142,10 +141,6 @@ func (r *refusals) flush(sink audit.Sink) error {
 
 func (r *refusals) close(sink audit.Sink) error {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return errors.New("close name server: closed already")
-	}
 	r.closed = true
 	if r.timer != nil {
 		r.timer.Stop()

@@ -84,7 +84,7 @@ func (s *Server) lookup(asked string) (v4, v6 netip.Addr, reason audit.Reason) {
 	name, err := s.Table.canonical(asked)
 	switch {
 	case err != nil:
-		return v4, v6, audit.ReasonBadName
+		return v4, v6, audit.ReasonNameNotAllowed
 	case name == "localhost" || strings.HasSuffix(name, ".localhost"): // RFC 6761, section 6.3
 		v4, v6 = loopback4, loopback6
 	case s.isHostname(name):

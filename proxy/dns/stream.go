@@ -28,34 +28,35 @@ const (
 type streams struct {
 	mu    sync.Mutex
 	conns map[net.Conn]net.Listener
-	wait  sync.WaitGroup
 }
 
 // ServeStream answers on the connections of a TCP listener until it is closed,
-// then closes them and returns nil.
+// then closes them and returns nil when they have ended.
 func (s *Server) ServeStream(listener net.Listener) error {
+	var serving sync.WaitGroup
+	defer serving.Wait()
 	defer s.streams.closeOf(listener)
-	for failed := 0; failed < maxErrors; {
+	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
-		if err != nil {
-			failed++
+		if passing(err) {
 			<-time.After(acceptPause)
 			continue
 		}
-		failed = 0
+		if err != nil {
+			return fmt.Errorf("serve dns: %w", err)
+		}
 		if !s.streams.add(conn, listener) {
 			conn.Close()
 			continue
 		}
-		go func() {
+		serving.Go(func() {
 			defer s.streams.remove(conn)
 			s.serveConn(conn)
-		}()
+		})
 	}
-	return fmt.Errorf("serve dns: the listener at %s gives nothing but errors", listener.Addr())
 }
 
 // serveConn answers questions in turn, each behind its length in two octets
@@ -97,7 +98,6 @@ func (t *streams) add(conn net.Conn, listener net.Listener) bool {
 		t.conns = make(map[net.Conn]net.Listener)
 	}
 	t.conns[conn] = listener
-	t.wait.Add(1)
 	return true
 }
 
@@ -106,7 +106,6 @@ func (t *streams) remove(conn net.Conn) {
 	t.mu.Lock()
 	delete(t.conns, conn)
 	t.mu.Unlock()
-	t.wait.Done()
 }
 
 // closeOf closes the connections of one listener.
