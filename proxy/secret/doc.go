@@ -17,7 +17,7 @@
 //     keeps nothing secret in argv or environment, and refuses to run a program
 //     or to speak to a session bus as root.
 //
-// Bytes pass through ordinary memory in two places, both in short-lived
-// processes that no one may dump: age's own chunk buffers while a store is
-// read or written, and the page cache and pipes of the kernel.
+// Bytes pass through ordinary memory in two places: the buffers of the age
+// library while a store is read or written, in processes that end right after,
+// and the kernel's pipes and page cache.
 package secret

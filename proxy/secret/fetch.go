@@ -24,6 +24,13 @@ var (
 	ErrUnsafe    = errors.New("unsafe owner or mode")
 )
 
+// timeout is the cause of a source's deadline; errors.Is finds
+// context.DeadlineExceeded.
+type timeout struct{ after time.Duration }
+
+func (t timeout) Error() string        { return fmt.Sprintf("no answer within %s", t.after) }
+func (t timeout) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // Env is what a source may know of its surroundings. The process's own
 // environment is never looked at.
 type Env struct {
@@ -41,7 +48,8 @@ type Env struct {
 	// Timeout is in nanoseconds on the wire; 0 is DefaultTimeout.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// Value is the variable of an env: reference, as the supervisor found it
-	// in its caller's environment. Empty: not set.
+	// in its caller's environment. Empty: not set. Fetch takes it over: it is
+	// returned, or wiped.
 	Value Value `json:"-"`
 }
 
@@ -57,7 +65,7 @@ func fetch(ctx context.Context, ref Ref, env Env, euid int) (Entry, error) {
 	if env.Timeout <= 0 {
 		env.Timeout = DefaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, env.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, env.Timeout, timeout{env.Timeout})
 	defer cancel()
 	if ref.AsUser() && euid == 0 {
 		return Entry{}, fmt.Errorf("fetch credential %s: %w", ref, ErrRoot)
@@ -73,13 +81,68 @@ func fetch(ctx context.Context, ref Ref, env Env, euid int) (Entry, error) {
 	return e, nil
 }
 
-func fetchKind(ctx context.Context, ref Ref, env Env) (e Entry, err error) {
+func fetchKind(ctx context.Context, ref Ref, env Env) (Entry, error) {
 	switch ref.kind {
+	case KindStore:
+		return within(ctx, func() (Entry, error) { return NewStore(env.Directory).Get(ref.args[0]) })
 	case KindEnv:
 		if env.Value.Len() == 0 {
 			return Entry{}, ErrUnset
 		}
 		return Entry{Value: env.Value}, nil
 	}
-	return Entry{}, ErrUnsupported
+	var source func() (Value, error)
+	switch ref.kind {
+	case KindFile:
+		source = func() (Value, error) { return fetchFile(ref.args[0], env.UID) }
+	case KindExec:
+		source = func() (Value, error) { return fetchExec(ctx, ref.args, env) }
+	case KindSecretService:
+		source = func() (Value, error) { return fetchService(ctx, ref.args[0], ref.args[1], env) }
+	default:
+		return Entry{}, ErrUnsupported
+	}
+	return within(ctx, func() (Entry, error) {
+		v, err := source()
+		return Entry{Value: v}, err
+	})
+}
+
+// grace is how long a source that knows of the deadline may take to tell its
+// own, clearer reason.
+const grace = 500 * time.Millisecond
+
+// within runs source until ctx ends: open(2) and read(2) on a network or user
+// file system may block for ever and cannot be told to stop. A value that
+// comes too late is wiped.
+func within(ctx context.Context, source func() (Entry, error)) (Entry, error) {
+	type result struct {
+		entry Entry
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		e, err := source()
+		done <- result{e, err}
+	}()
+	select {
+	case r := <-done:
+		return r.entry, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.entry, r.err
+	case <-time.After(grace):
+		go func() { r := <-done; r.entry.Value.Wipe() }()
+		return Entry{}, context.Cause(ctx)
+	}
+}
+
+// bus is the address of the invoking user's session bus.
+func (e Env) bus() string {
+	if e.Bus != "" {
+		return e.Bus
+	}
+	return fmt.Sprintf("unix:path=/run/user/%d/bus", e.UID)
 }

@@ -19,29 +19,35 @@ import (
 //	end of file
 //
 // One frame per pipe. Anything missing, malformed or left over is an error.
+// The store has several values behind one line and a line of its own limit.
 const maxHeader = 64 << 10
 
 // ErrFrame is a frame that is cut short, malformed or too long.
 var ErrFrame = errors.New("malformed frame")
 
 func writeFrame(w io.Writer, header any, body []byte) error {
+	if err := writeHeader(w, header, maxHeader); err != nil {
+		return err
+	}
+	_, err := w.Write(body)
+	return err
+}
+
+func writeHeader(w io.Writer, header any, limit int) error {
 	line, err := json.Marshal(header)
 	if err != nil {
 		return err
 	}
-	if len(line) >= maxHeader {
+	if len(line) >= limit {
 		return fmt.Errorf("%w: header of %d bytes", ErrFrame, len(line))
 	}
-	if _, err := w.Write(append(line, '\n')); err != nil {
-		return err
-	}
-	_, err = w.Write(body)
+	_, err = w.Write(append(line, '\n'))
 	return err
 }
 
 // readHeader reads the line of JSON into header, byte by byte: reading ahead
 // would leave the start of the value in an ordinary buffer.
-func readHeader(r io.Reader, header any) error {
+func readHeader(r io.Reader, header any, limit int) error {
 	line := make([]byte, 0, 512)
 	for {
 		var b [1]byte
@@ -51,7 +57,7 @@ func readHeader(r io.Reader, header any) error {
 		if b[0] == '\n' {
 			break
 		}
-		if line = append(line, b[0]); len(line) >= maxHeader {
+		if line = append(line, b[0]); len(line) >= limit {
 			return fmt.Errorf("%w: header without an end", ErrFrame)
 		}
 	}

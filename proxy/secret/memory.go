@@ -83,12 +83,11 @@ func (m *memory) wipe() {
 		unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED)
 }
 
-// errTooLong is what readLocked answers for a source beyond its limit.
-var errTooLong = errors.New("longer than allowed")
-
-// readLocked reads r to its end straight into locked memory. The caller wipes
-// the value, which is empty when an error is returned.
-func readLocked(r io.Reader, limit int) (Value, error) {
+// readLocked reads r to its end straight into locked memory; ErrLong when there
+// is more than a credential with its line end. The value is empty when an error
+// is returned.
+func readLocked(r io.Reader) (Value, error) {
+	const limit = MaxLength + len("\r\n")
 	m, err := allocate(1)
 	if err != nil {
 		return Value{}, err
@@ -96,7 +95,7 @@ func readLocked(r io.Reader, limit int) (Value, error) {
 	for {
 		if m.length > limit {
 			m.wipe()
-			return Value{}, errTooLong
+			return Value{}, ErrLong
 		}
 		if m.length == len(m.data) {
 			if m, err = m.grow(); err != nil {

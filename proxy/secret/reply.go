@@ -5,6 +5,7 @@ package secret
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,11 +45,14 @@ const maxRefusal = 1024
 // caller's to bound, by a deadline on the pipe.
 func ReadReply(r io.Reader) (Entry, error) {
 	var h reply
-	if err := readHeader(r, &h); err != nil {
+	if err := readHeader(r, &h, maxHeader); err != nil {
 		return Entry{}, fmt.Errorf("read credential: %w", err)
 	}
 	if !h.OK {
 		return Entry{}, &Refusal{oneLine(h.Error, maxRefusal)}
+	}
+	if len(h.Hosts) > MaxHosts || slices.ContainsFunc(h.Hosts, func(host string) bool { return !plausibleHost(host) }) {
+		return Entry{}, fmt.Errorf("read credential: %w: hosts", ErrFrame)
 	}
 	v, err := readBody(r, h.Length)
 	if err == nil {

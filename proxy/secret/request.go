@@ -34,7 +34,7 @@ func (q Request) Send(w io.Writer) error {
 // readRequest is the other end of Send.
 func readRequest(r io.Reader) (Request, error) {
 	var h requestHeader
-	if err := readHeader(r, &h); err != nil {
+	if err := readHeader(r, &h, maxHeader); err != nil {
 		return Request{}, fmt.Errorf("read request: %w", err)
 	}
 	v, err := readBody(r, h.Length)

@@ -5,8 +5,10 @@ package secret
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,9 +68,24 @@ func hide() error {
 		return fmt.Errorf("switch core files off: %w", err)
 	}
 	os.Clearenv()
-	for _, fd := range []int{RequestFD, ReplyFD} {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			return fmt.Errorf("keep fd %d from children: %w", fd, err)
+	return closeOnExec()
+}
+
+// closeOnExec keeps every descriptor but stdio from an exec: program, whoever
+// left it open.
+func closeOnExec() error {
+	// The flag is of Linux 5.11, the call of 5.9.
+	if unix.CloseRange(RequestFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("keep descriptors from children: %w", err)
+	}
+	for _, e := range entries {
+		// The directory's own descriptor is listed and gone.
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= RequestFD {
+			unix.CloseOnExec(fd)
 		}
 	}
 	return nil
