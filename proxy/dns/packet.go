@@ -32,7 +32,7 @@ func (s *Server) ServePacket(conn net.PacketConn, v6 bool) error {
 	if err := prepare(udp, v6); err != nil {
 		return fmt.Errorf("serve dns: %w", err)
 	}
-	message, out, control := make([]byte, maxQuery), make([]byte, 0, maxUDP), make([]byte, 128)
+	message, out, control := make([]byte, maxQuery), make([]byte, 0, maxReply), make([]byte, 128)
 	for {
 		n, controls, flags, from, err := udp.ReadMsgUDPAddrPort(message, control)
 		if errors.Is(err, net.ErrClosed) {
@@ -51,7 +51,7 @@ func (s *Server) ServePacket(conn net.PacketConn, v6 bool) error {
 		if !ok {
 			continue
 		}
-		if reply := s.answer(out, message[:n], "udp", 0); reply != nil {
+		if reply := s.answer(out, message[:n], "udp"); reply != nil {
 			// A lost answer is UDP's own risk: the client asks again.
 			_, _, _ = udp.WriteMsgUDPAddrPort(reply, source, from)
 		}

@@ -19,11 +19,14 @@ const (
 	// maxQuery bounds a message in octets: one question is at most 271, the
 	// rest is options.
 	maxQuery = 4096
-	// maxUDP is the size of answer that passes any network unfragmented (DNS
-	// flag day 2020), also the most we say we take.
-	maxUDP = 1232
-	// minUDP is what a client without EDNS takes (RFC 1035, section 4.2.1).
-	minUDP = 512
+	// maxReply is the longest answer in octets, what every client takes over
+	// UDP (RFC 1035, section 4.2.1), so that none is ever truncated: header 12,
+	// question 259, and either the owner's pointer and an address 28, or the
+	// root's SOA 33, or for a reverse question of 77 a name 267; options 11.
+	maxReply = 512
+	// acceptUDP is what we say we take: passes any network unfragmented (DNS
+	// flag day 2020).
+	acceptUDP = 1232
 )
 
 // Server answers the session's questions. The exported fields are set before
@@ -40,10 +43,8 @@ type Server struct {
 }
 
 // answer returns the reply to one message, appended to out, or nil when it
-// deserves none: what is not a question, or could be the answer to one, would
-// start a loop. size is the most octets the transport takes, 0 for the
-// question's own choice.
-func (s *Server) answer(out, message []byte, proto string, size int) []byte {
+// deserves none: an answer to what is itself an answer would start a loop.
+func (s *Server) answer(out, message []byte, proto string) []byte {
 	var head header
 	if !head.parse(message) || head.response {
 		return nil
@@ -59,20 +60,14 @@ func (s *Server) answer(out, message []byte, proto string, size int) []byte {
 	reply.RecursionAvailable = true
 	reply.Compress = true
 	if option := query.IsEdns0(); option != nil {
-		reply.SetEdns0(maxUDP, option.Do())
-		if size == 0 {
-			size = min(max(int(option.UDPSize()), minUDP), maxUDP)
-		}
+		reply.SetEdns0(acceptUDP, option.Do())
 		if option.Version() != 0 {
-			reply.Rcode = dns.RcodeBadVers
-			return pack(out, reply, size)
+			reply.Rcode = dns.RcodeBadVers // RFC 6891, section 6.1.3
+			return pack(out, reply)
 		}
-	}
-	if size == 0 {
-		size = minUDP
 	}
 	s.resolve(reply, proto)
-	return pack(out, reply, size)
+	return pack(out, reply)
 }
 
 // refuse answers a message that cannot be read as a question, with its header
@@ -82,13 +77,11 @@ func (s *Server) refuse(out []byte, head header, rcode int, proto string) []byte
 	reply := &dns.Msg{MsgHdr: dns.MsgHdr{
 		Id: head.id, Response: true, Opcode: head.opcode, RecursionDesired: head.recursion, Rcode: rcode,
 	}}
-	return pack(out, reply, minUDP)
+	return pack(out, reply)
 }
 
-// pack cuts the reply to size, which sets TC, and appends its wire form. What
-// cannot be packed is dropped.
-func pack(out []byte, reply *dns.Msg, size int) []byte {
-	reply.Truncate(size)
+// pack appends the reply's wire form to out. What cannot be packed is dropped.
+func pack(out []byte, reply *dns.Msg) []byte {
 	wire, err := reply.PackBuffer(out[len(out):cap(out)])
 	if err != nil {
 		return nil

@@ -62,7 +62,7 @@ func (s *Server) ServeStream(listener net.Listener) error {
 // serveConn answers questions in turn, each behind its length in two octets
 // (RFC 1035, section 4.2.2), until one is malformed or late.
 func (s *Server) serveConn(conn net.Conn) {
-	message, out := make([]byte, maxQuery), make([]byte, 2, 2+maxQuery)
+	message, out := make([]byte, maxQuery), make([]byte, 2, 2+maxReply)
 	for {
 		if conn.SetDeadline(time.Now().Add(streamTimeout)) != nil {
 			return
@@ -77,7 +77,7 @@ func (s *Server) serveConn(conn net.Conn) {
 		if _, err := io.ReadFull(conn, message[:size]); err != nil {
 			return
 		}
-		reply := s.answer(out, message[:size], "tcp", maxQuery)
+		reply := s.answer(out, message[:size], "tcp")
 		if reply == nil {
 			return
 		}
