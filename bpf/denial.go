@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// Denial is one refusal as the kernel saw it. Everything in it is true of the socket; Comm is chosen by the agent.
+type Denial struct {
+	Netns      uint64 // cookie; 0 in the legacy object
+	Reason     Reason
+	PID        uint32         // thread group in the initial pid namespace; of the socket's creator when found in egress
+	UID        uint32         // in the initial user namespace
+	Comm       string         // at most 15 bytes, untrusted: quote it
+	Proto      uint8          // IPPROTO_*; 255 for those above (MPTCP is 262)
+	Dst        netip.AddrPort // invalid address for sock_create; never v4-mapped
+	Time       time.Duration  // CLOCK_BOOTTIME
+	Suppressed uint32         // further denials of the same session and reason, not told since the last one that was
+}
+
+// ErrClosed is what [Reader.Read] returns after [Reader.Close].
+var ErrClosed = os.ErrClosed
+
+// Reader reads denials of all sessions of one [Object]. Its methods may be called concurrently.
+type Reader struct {
+	ring *ringbuf.Reader
+}
+
+// Denials opens the stream of denials. There should be one Reader at a time: two would share it.
+func (o *Object) Denials() (*Reader, error) {
+	ring, err := ringbuf.NewReader(o.objects.Denials)
+	if err != nil {
+		return nil, fmt.Errorf("open denials: %w", err)
+	}
+	return &Reader{ring: ring}, nil
+}
+
+// Read waits for a denial. After Close it returns [ErrClosed].
+func (r *Reader) Read() (Denial, error) {
+	record, err := r.ring.Read()
+	if err != nil {
+		return Denial{}, fmt.Errorf("read denial: %w", err)
+	}
+	var raw redirectDenial
+	if _, err := binary.Decode(record.RawSample, binary.NativeEndian, &raw); err != nil {
+		return Denial{}, fmt.Errorf("decode denial of %d bytes: %w", len(record.RawSample), err)
+	}
+	return decodeDenial(&raw), nil
+}
+
+// Close ends a waiting Read.
+func (r *Reader) Close() error { return r.ring.Close() }
+
+func decodeDenial(raw *redirectDenial) Denial {
+	denial := Denial{
+		Netns:      raw.Netns,
+		Reason:     Reason(raw.Reason),
+		PID:        raw.Origin.Pid,
+		UID:        raw.Origin.Uid,
+		Comm:       decodeComm(raw.Origin.Comm),
+		Proto:      uint8(min(raw.Protocol, 255)),
+		Time:       time.Duration(raw.Time),
+		Suppressed: raw.Suppressed,
+	}
+	// A destination of all zeros with port 0 is one that was never asked for: a socket() call has none.
+	if to := decodeAddress(raw.Origin.To); raw.Origin.Port != 0 || !to.IsUnspecified() {
+		denial.Dst = netip.AddrPortFrom(to, raw.Origin.Port)
+	}
+	return denial
+}
+
+func decodeComm(raw [16]int8) string {
+	var comm [16]byte
+	for i, c := range raw {
+		comm[i] = byte(c)
+	}
+	before, _, _ := bytes.Cut(comm[:], []byte{0})
+	return string(before)
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotSupported is what an error is (errors.Is) when the kernel lacks a feature.
+var ErrNotSupported = ebpf.ErrNotSupported
+
+// FeatureError names a feature the kernel lacks.
+type FeatureError struct {
+	Feature string
+	Since   string // the first kernel version that has it
+	Err     error  // what the probe said
+}
+
+// Error names the feature and the version that brought it.
+func (e *FeatureError) Error() string {
+	return fmt.Sprintf("%s: needs kernel %s: %v", e.Feature, e.Since, e.Err)
+}
+
+// Unwrap returns what the probe said, which is [ErrNotSupported].
+func (e *FeatureError) Unwrap() error { return e.Err }
+
+type feature struct {
+	name  string
+	since string
+	probe func() error
+}
+
+// fullFeatures are what the full object needs beyond the floor.
+var fullFeatures = []feature{
+	{"network namespace cookie in sock_ops", "5.15", helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
+	{"errno from socket address hooks (bpf_set_retval)", "6.1", helper(ebpf.CGroupSockAddr, asm.FnSetRetval)},
+	{"errno from sock_create (bpf_set_retval)", "6.1", helper(ebpf.CGroupSock, asm.FnSetRetval)},
+}
+
+// floorFeatures are what either object needs. All of them together are 5.9; 5.10 is the first that was tried.
+var floorFeatures = []feature{
+	{"cgroup socket option hooks (CONFIG_CGROUP_BPF)", "5.3", programType(ebpf.CGroupSockopt)},
+	{"ring buffer map", "5.8", mapType(ebpf.RingBuf)},
+	{"socket storage in socket address hooks", "5.8", helper(ebpf.CGroupSockAddr, asm.FnSkStorageGet)},
+	{"socket storage in sock_create", "5.9", helper(ebpf.CGroupSock, asm.FnSkStorageGet)},
+}
+
+// steerFeatures are what the second layer needs.
+var steerFeatures = []feature{
+	{"sk_lookup programs", "5.9", programType(ebpf.SkLookup)},
+}
+
+func helper(program ebpf.ProgramType, function asm.BuiltinFunc) func() error {
+	return func() error { return features.HaveProgramHelper(program, function) }
+}
+
+func programType(program ebpf.ProgramType) func() error {
+	return func() error { return features.HaveProgramType(program) }
+}
+
+func mapType(m ebpf.MapType) func() error {
+	return func() error { return features.HaveMapType(m) }
+}
+
+// check returns the first feature that is missing as a [FeatureError], or the fault that kept a probe from telling.
+func check(list []feature) error {
+	for _, feature := range list {
+		err := feature.probe()
+		if errors.Is(err, ErrNotSupported) {
+			return &FeatureError{Feature: feature.name, Since: feature.since, Err: err}
+		}
+		if err != nil {
+			return fmt.Errorf("probe %s: %w", feature.name, err)
+		}
+	}
+	return nil
+}
+
+// memcgVersion is 5.11 in the form of LINUX_VERSION_CODE. Maps are charged to the memory cgroup from there on, and to
+// RLIMIT_MEMLOCK (often 64 KiB) below.
+const memcgVersion = 5<<16 | 11<<8
+
+// raiseMemlock lifts the limit for good where it counts, because sessions are added later.
+func raiseMemlock() error {
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		return fmt.Errorf("read kernel version: %w", err)
+	}
+	if version >= memcgVersion {
+		return nil
+	}
+	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
+		return fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The redirect. Every function here reads a context, asks for a reason, records it, and alone turns it into a verdict.
+ * A socket goes to the proxy or nowhere: what is not allowed by name of a reason with errno 0 is refused.
+ */
+#include "answer.h"
+#include "ledger.h"
+#include "origin.h"
+#include "packet.h"
+#include "verdict.h"
+
+/* What a cgroup hook returns: refuse with the errno that was set (EPERM if none), or go on. */
+enum { REFUSE = 0, ALLOW = 1 };
+
+static __always_inline enum reason connect(struct bpf_sock_addr *ctx, const struct request *request)
+{
+	enum reason reason = judge_connect(session_of(request->netns), request);
+
+	if (request->protocol != IPPROTO_TCP)
+		return reason;
+	return remember(ctx->sk, request, reason);
+}
+
+SEC("cgroup/connect4")
+int connect4(struct bpf_sock_addr *ctx)
+{
+	struct request request = {};
+	struct session *session;
+	enum reason reason;
+
+	read_request4(ctx, &request);
+	session = session_of(request.netns);
+	reason = connect(ctx, &request);
+	if (reason == REASON_REDIRECT && session) {
+		ctx->user_ip4 = session->listener4.word[3];
+		ctx->user_port = bpf_htons(session->port);
+	}
+	record(&request, reason);
+	if (errno_of(reason)) {
+		set_errno(errno_of(reason));
+		return REFUSE;
+	}
+	return ALLOW;
+}
+
+/* A v4-mapped destination stays v4-mapped, since the socket may be bound so; a native one goes to ::1 for IPV6_V6ONLY. */
+SEC("cgroup/connect6")
+int connect6(struct bpf_sock_addr *ctx)
+{
+	struct request request = {};
+	struct session *session;
+	struct address listener;
+	enum reason reason;
+
+	read_request6(ctx, &request);
+	session = session_of(request.netns);
+	reason = connect(ctx, &request);
+	if (reason == REASON_REDIRECT && session) {
+		listener = is_mapped(&request.origin.to) ? session->listener4 : session->listener6;
+		ctx->user_ip6[0] = listener.word[0];
+		ctx->user_ip6[1] = listener.word[1];
+		ctx->user_ip6[2] = listener.word[2];
+		ctx->user_ip6[3] = listener.word[3];
+		ctx->user_port = bpf_htons(session->port);
+	}
+	record(&request, reason);
+	if (errno_of(reason)) {
+		set_errno(errno_of(reason));
+		return REFUSE;
+	}
+	return ALLOW;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg4(struct bpf_sock_addr *ctx)
+{
+	struct request request = {};
+	enum reason reason;
+
+	read_request4(ctx, &request);
+	reason = judge_datagram(session_of(request.netns), &request);
+	record(&request, reason);
+	if (errno_of(reason)) {
+		set_errno(errno_of(reason));
+		return REFUSE;
+	}
+	return ALLOW;
+}
+
+SEC("cgroup/sendmsg6")
+int sendmsg6(struct bpf_sock_addr *ctx)
+{
+	struct request request = {};
+	enum reason reason;
+
+	read_request6(ctx, &request);
+	reason = judge_datagram(session_of(request.netns), &request);
+	record(&request, reason);
+	if (errno_of(reason)) {
+		set_errno(errno_of(reason));
+		return REFUSE;
+	}
+	return ALLOW;
+}
+
+static __always_inline enum reason create(struct bpf_sock *sk, const struct request *request)
+{
+	enum reason reason;
+
+	if (!session_of(request->netns))
+		return judge_stranger();
+	reason = judge_socket(sk->family, sk->type, request->protocol);
+	return reason == REASON_PASS ? mark(sk, request) : reason;
+}
+
+SEC("cgroup/sock_create")
+int sock_create(struct bpf_sock *ctx)
+{
+	struct request request = { .protocol = ctx->protocol, .netns = netns_of(ctx) };
+	enum reason reason;
+
+	read_caller(&request);
+	reason = create(ctx, &request);
+	record(&request, reason);
+	if (errno_of(reason)) {
+		set_errno(errno_of(reason));
+		return REFUSE;
+	}
+	return ALLOW;
+}
+
+/* A stream on lo has been judged at connect(), and egress sees every one of its packets: it is let go first. */
+static __always_inline enum reason leave(struct __sk_buff *skb, struct request *request)
+{
+	bool plain = read_packet(skb, request);
+	struct bpf_sock *sk = skb->sk;
+	struct client *client;
+
+	if (plain && request->protocol == IPPROTO_TCP && skb->ifindex == LOOPBACK_IFINDEX)
+		return REASON_PASS;
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	client = client_of(sk, 0);
+	if (client) {
+		request->netns = client->netns;
+		request->origin.pid = client->origin.pid;
+		request->origin.uid = client->origin.uid;
+		__builtin_memcpy(request->origin.comm, client->origin.comm, sizeof(request->origin.comm));
+	} else if (shared) {
+		return REASON_PASS;
+	}
+	if (skb->ifindex != LOOPBACK_IFINDEX)
+		return REASON_INTERFACE;
+	if (!plain)
+		return REASON_PACKET;
+	return client ? judge_datagram(session_of(request->netns), request) : REASON_SESSION;
+}
+
+SEC("cgroup_skb/egress")
+int egress(struct __sk_buff *ctx)
+{
+	struct request request = {};
+	enum reason reason = leave(ctx, &request);
+
+	record(&request, reason);
+	if (errno_of(reason))
+		return REFUSE;
+	return ALLOW;
+}
+
+static __always_inline enum reason shake(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct request *request)
+{
+	struct client *client;
+
+	if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) {
+		request->netns = netns_of(ctx);
+		return adopt(ctx, sk, request);
+	}
+	client = client_of(sk, 0);
+	if (!client || !client->redirected)
+		return REASON_PASS;
+	request->netns = client->netns;
+	request->origin = client->origin;
+	if (ctx->op == BPF_SOCK_OPS_NEEDS_ECN)
+		return publish(ctx, client);
+	if (ctx->args[0] == BPF_TCP_SYN_SENT && ctx->args[1] == BPF_TCP_CLOSE)
+		withdraw(client);
+	return REASON_PASS;
+}
+
+/* No verdict: the kernel ignores what these callbacks return, but for reply, which is left as it is. */
+SEC("sockops")
+int handshake(struct bpf_sock_ops *ctx)
+{
+	struct request request = { .protocol = IPPROTO_TCP };
+	__u32 op = ctx->op;
+	struct bpf_sock *sk;
+
+	if (op != BPF_SOCK_OPS_NEEDS_ECN && op != BPF_SOCK_OPS_STATE_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		return ALLOW;
+	sk = ctx->sk;
+	if (sk)
+		record(&request, shake(ctx, sk, &request));
+	return ALLOW;
+}
+
+/* An optlen of 0 means "the caller keeps the kernel's own bytes", whose first page alone BPF could pass on. */
+SEC("cgroup/getsockopt")
+int getsockopt(struct bpf_sockopt *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct origin *origin;
+
+	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6)) {
+		ctx->optlen = 0;
+		return ALLOW;
+	}
+	origin = sk ? bpf_sk_storage_get(&accepted, sk, 0, 0) : NULL;
+	if (origin)
+		write_answer(ctx, origin);
+	return ALLOW;
+}
+
+/* The agent sees the peer it asked for. */
+SEC("cgroup/getpeername4")
+int getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct client *client = client_of(ctx->sk, 0);
+
+	if (client && client->redirected) {
+		ctx->user_ip4 = client->origin.to.word[3];
+		ctx->user_port = bpf_htons(client->origin.port);
+	}
+	return ALLOW;
+}
+
+SEC("cgroup/getpeername6")
+int getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct client *client = client_of(ctx->sk, 0);
+
+	if (client && client->redirected) {
+		ctx->user_ip6[0] = client->origin.to.word[0];
+		ctx->user_ip6[1] = client->origin.to.word[1];
+		ctx->user_ip6[2] = client->origin.to.word[2];
+		ctx->user_ip6[3] = client->origin.to.word[3];
+		ctx->user_port = bpf_htons(client->origin.port);
+	}
+	return ALLOW;
+}
+
+/* bpf_sk_storage_get, bpf_spin_lock and others are for GPL-compatible programs only. */
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+)
+
+// Session is what the kernel half knows of a session. Addresses and prefixes left zero are absent; a connection that
+// would need an absent listener is refused.
+type Session struct {
+	Port                   uint16         // of both listeners
+	Listener4, Listener6   netip.Addr     // 127.0.0.1 and ::1
+	Own4, Own6             netip.Addr     // of lo, beside loopback; servers of the agent's own may use them
+	Synthetic4, Synthetic6 netip.Prefix   // what the DNS stub hands out
+	Declared               []netip.Prefix // further destinations to redirect; an IPv6 prefix never means IPv4
+}
+
+// ErrSessionExists is returned when a network namespace has a session already, or, by the legacy object, when there is
+// one at all.
+var ErrSessionExists = errors.New("session exists")
+
+// prefixLimit bounds one session's list, so that no session can fill the trie that all share (65536 entries).
+const prefixLimit = 4096
+
+// AddSession makes the kernel half know the session of the network namespace with this cookie (SO_NETNS_COOKIE, since
+// 5.14). The legacy object ignores the cookie. Until it returns, and after an error, the namespace has no session.
+func (o *Object) AddSession(cookie uint64, session Session) error {
+	key, err := o.key(cookie)
+	if err != nil {
+		return fmt.Errorf("add session: %w", err)
+	}
+	value, prefixes, err := session.encode(key)
+	if err != nil {
+		return fmt.Errorf("add session: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, exists := o.prefixes[key]; exists {
+		return fmt.Errorf("add session %d: %w", cookie, ErrSessionExists)
+	}
+	o.prefixes[key] = prefixes
+	if err := o.store(key, value, prefixes); err != nil {
+		return errors.Join(fmt.Errorf("add session %d: %w", cookie, err), o.remove(key))
+	}
+	return nil
+}
+
+// store writes everything a session needs and then, as the one step that activates it, the session.
+func (o *Object) store(key uint64, value *redirectSession, prefixes []redirectPrefix) error {
+	if err := o.objects.Ledgers.Put(key, &redirectLedger{}); err != nil {
+		return fmt.Errorf("store ledger: %w", err)
+	}
+	if err := o.storeHandshakes(key); err != nil {
+		return fmt.Errorf("store handshakes: %w", err)
+	}
+	for _, prefix := range prefixes {
+		if err := o.objects.Prefixes.Put(&prefix, uint32(1)); err != nil {
+			return fmt.Errorf("store prefix: %w", err)
+		}
+	}
+	if err := o.objects.Sessions.Put(key, value); err != nil {
+		return fmt.Errorf("store session: %w", err)
+	}
+	return nil
+}
+
+// storeHandshakes gives the session an in-flight map of its own. The outer map holds a reference to it.
+func (o *Object) storeHandshakes(key uint64) error {
+	handshakes, err := ebpf.NewMap(o.handshakes.Copy())
+	if err != nil {
+		return err
+	}
+	defer handshakes.Close()
+	return o.objects.Inflight.Put(key, handshakes)
+}
+
+// RemoveSession forgets the session: its namespace is refused from now on. It is not an error if there is none.
+func (o *Object) RemoveSession(cookie uint64) error {
+	key, err := o.key(cookie)
+	if err != nil {
+		return fmt.Errorf("remove session: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.remove(key); err != nil {
+		return fmt.Errorf("remove session %d: %w", cookie, err)
+	}
+	return nil
+}
+
+// remove undoes store in reverse, as far as it got. Ledger 0 stays: it counts for namespaces without a session.
+func (o *Object) remove(key uint64) error {
+	errs := []error{forget(o.objects.Sessions, key)}
+	for _, prefix := range o.prefixes[key] {
+		errs = append(errs, forget(o.objects.Prefixes, &prefix))
+	}
+	errs = append(errs, forget(o.objects.Inflight, key))
+	if key != strangers {
+		errs = append(errs, forget(o.objects.Ledgers, key))
+	}
+	delete(o.prefixes, key)
+	return errors.Join(errs...)
+}
+
+func forget(m *ebpf.Map, key any) error {
+	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("delete from %s: %w", m, err)
+	}
+	return nil
+}
+
+// key is the cookie, or 0 in the legacy object, which cannot tell namespaces apart.
+func (o *Object) key(cookie uint64) (uint64, error) {
+	if o.legacy {
+		return 0, nil
+	}
+	if cookie == strangers {
+		return 0, errors.New("network namespace cookie is 0")
+	}
+	return cookie, nil
+}
+
+func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error) {
+	if s.Port == 0 {
+		return nil, nil, errors.New("listener port is 0")
+	}
+	if !s.Listener4.IsLoopback() && !s.Listener6.IsLoopback() {
+		return nil, nil, errors.New("no listener on loopback")
+	}
+	value := &redirectSession{Port: s.Port}
+	for _, field := range []struct {
+		name    string
+		to      *redirectAddress
+		address netip.Addr
+		is4     bool
+	}{
+		{"listener4", &value.Listener4, s.Listener4, true}, {"listener6", &value.Listener6, s.Listener6, false},
+		{"own4", &value.Own4, s.Own4, true}, {"own6", &value.Own6, s.Own6, false},
+	} {
+		if !field.address.IsValid() {
+			continue
+		}
+		if field.address.Unmap().Is4() != field.is4 {
+			return nil, nil, fmt.Errorf("%s: %s is of the other family", field.name, field.address)
+		}
+		*field.to = encodeAddress(field.address)
+	}
+	prefixes, err := encodePrefixes(key, append([]netip.Prefix{s.Synthetic4, s.Synthetic6}, s.Declared...))
+	return value, prefixes, err
+}
+
+// encodePrefixes skips absent prefixes and joins equal ones.
+func encodePrefixes(key uint64, prefixes []netip.Prefix) ([]redirectPrefix, error) {
+	encoded := map[netip.Prefix]redirectPrefix{}
+	for _, prefix := range prefixes {
+		if prefix == (netip.Prefix{}) {
+			continue
+		}
+		masked := prefix.Masked()
+		if !masked.IsValid() || masked.Addr().Is4In6() {
+			return nil, fmt.Errorf("prefix %s: not a plain IPv4 or IPv6 prefix", prefix)
+		}
+		encoded[masked] = encodePrefix(key, masked)
+	}
+	if len(encoded) > prefixLimit {
+		return nil, fmt.Errorf("%d prefixes: more than %d", len(encoded), prefixLimit)
+	}
+	return slices.Collect(maps.Values(encoded)), nil
+}
+
+// fixedBits is the part of a trie key before the address: family and cookie (PREFIX_FIXED_BITS of session.h).
+const fixedBits = 32 + 64
+
+func encodePrefix(key uint64, prefix netip.Prefix) redirectPrefix {
+	family, bits := uint32(afInet6), prefix.Bits()
+	if prefix.Addr().Is4() {
+		family, bits = afInet, bits+96
+	}
+	return redirectPrefix{
+		Length:  uint32(fixedBits + bits),
+		Family:  family,
+		Netns:   key,
+		Address: encodeAddress(prefix.Addr()),
+	}
+}
+
+// encodeAddress holds IPv4 as v4-mapped, in network order.
+func encodeAddress(address netip.Addr) (encoded redirectAddress) {
+	bytes := address.As16()
+	for i := range encoded.Word {
+		encoded.Word[i] = binary.NativeEndian.Uint32(bytes[4*i:])
+	}
+	return encoded
+}
+
+func decodeAddress(encoded redirectAddress) netip.Addr {
+	var bytes [16]byte
+	for i, word := range encoded.Word {
+		binary.NativeEndian.PutUint32(bytes[4*i:], word)
+	}
+	return netip.AddrFrom16(bytes).Unmap()
+}

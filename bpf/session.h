@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What differs between sessions: one entry keyed by netns cookie, and the prefixes declared for that cookie. */
+#ifndef PHANTOM_SESSION_H
+#define PHANTOM_SESSION_H
+
+#include "address.h"
+
+/* An address left zero is absent; connections that need an absent listener are refused. */
+struct session {
+	struct address listener4; /* v4-mapped */
+	struct address listener6;
+	struct address own4;      /* v4-mapped */
+	struct address own6;
+	__u16 port;               /* of both listeners, host order */
+	__u16 reserved[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct session);
+} sessions SEC(".maps");
+
+/*
+ * A synthetic or declared prefix. family keeps ::/0 from meaning all of IPv4 as well. length counts the bits of family
+ * and netns too, which always match whole (PREFIX_FIXED_BITS).
+ */
+struct prefix {
+	__u32 length;
+	__u32 family;
+	__u64 netns;
+	struct address address;
+};
+
+enum { PREFIX_FIXED_BITS = 96, PREFIX_BITS = PREFIX_FIXED_BITS + 128 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct prefix);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
+/*
+ * shared: the programs hang at a parent cgroup of many sessions and of strangers, so an unknown namespace is not ours
+ * and passes. Otherwise the cgroup is one session's and an unknown namespace is refused.
+ */
+const volatile bool shared = false;
+
+static __always_inline struct session *session_of(__u64 netns)
+{
+	return bpf_map_lookup_elem(&sessions, &netns);
+}
+
+static __always_inline bool is_declared(__u64 netns, const struct address *to)
+{
+	struct prefix key = {
+		.length = PREFIX_BITS,
+		.family = is_mapped(to) ? AF_INET : AF_INET6,
+		.netns = netns,
+		.address = *to,
+	};
+
+	return bpf_map_lookup_elem(&prefixes, &key) != NULL;
+}
+
+/* Addresses on which the agent may run servers of its own. */
+static __always_inline bool is_own(const struct session *session, const struct address *to)
+{
+	return is_loopback(to) || is_unspecified(to) || is_equal(to, &session->own4) || is_equal(to, &session->own6);
+}
+
+#endif
