@@ -11,13 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FactsFD is a pipe's write end on which the helper says what is not secret
-// about its answer, for [ReadFacts]. The supervisor, which never sees the
-// value, learns from it how to resolve the policy, and why there is none.
-const FactsFD = 5
-
-// Facts are what was recorded with a credential. Only store: references have
-// any.
+// Facts are what was recorded with a credential and is not secret. Only store:
+// references have any. The supervisor, which never sees a value, learns from
+// them how to resolve the policy, and from a refusal why there is none.
 type Facts struct {
 	Hosts    []string  `json:"hosts,omitempty"`
 	Provider string    `json:"provider,omitempty"`
@@ -45,13 +41,21 @@ func ReadFacts(r io.Reader) (Facts, error) {
 	return line.Facts, nil
 }
 
-// tellFacts is the other end of ReadFacts. A caller that wants no facts gives
-// no descriptor.
-func tellFacts(e Entry, err error) error {
-	if _, open := unix.FcntlInt(FactsFD, unix.F_GETFD, 0); open != nil {
+// openFacts takes FactsFD. A caller that wants no facts gives no pipe there,
+// and then the number may be the runtime's own poller.
+func openFacts() *os.File {
+	var st unix.Stat_t
+	if unix.Fstat(FactsFD, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 		return nil
 	}
-	w := os.NewFile(FactsFD, "facts")
+	return os.NewFile(FactsFD, "facts")
+}
+
+// tellFacts is the other end of ReadFacts.
+func tellFacts(w *os.File, e Entry, err error) error {
+	if w == nil {
+		return nil
+	}
 	defer w.Close()
 	line := factsLine{OK: err == nil, Facts: Facts{e.Hosts, e.Provider, e.Created}}
 	if err != nil {

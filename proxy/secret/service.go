@@ -68,8 +68,10 @@ func fetchService(ctx context.Context, name, account string, env Env) (Value, er
 // dialService connects as this process's user: a bus refuses anyone else,
 // root included.
 func dialService(ctx context.Context, address string) (*service, error) {
-	// The library would also run programs (unixexec:) and dial out (tcp:).
-	if !strings.HasPrefix(address, "unix:") || strings.Contains(address, ";") {
+	// A list has alternatives behind semicolons. The library would also run
+	// programs (unixexec:) and dial out (tcp:).
+	address, _, _ = strings.Cut(address, ";")
+	if !strings.HasPrefix(address, "unix:") {
 		return nil, fmt.Errorf("session bus %q: not a unix: address", oneLine(address, 100))
 	}
 	// Outlives ctx, so that a prompt can still be taken down at the deadline.

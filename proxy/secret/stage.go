@@ -20,6 +20,7 @@ const Stage = "phantom-ns: secret"
 const (
 	RequestFD = 3 // a pipe's read end: one Request
 	ReplyFD   = 4 // a pipe's write end: one reply, for ReadReply
+	FactsFD   = 5 // a pipe's write end: one line, for ReadFacts; may be missing
 )
 
 // Main is the helper: one request in, one reply out. It never returns. The
@@ -44,19 +45,25 @@ func serve() error {
 	if err := hide(); err != nil {
 		return err
 	}
+	facts := openFacts()
 	request := os.NewFile(RequestFD, "request")
 	answer := os.NewFile(ReplyFD, "reply")
+	defer answer.Close()
 	q, err := readRequest(request)
 	request.Close()
-	if err != nil {
-		return writeReply(answer, Entry{}, err)
+	var e Entry
+	if err == nil {
+		e, err = Fetch(context.Background(), q.Ref, q.Env)
+		defer e.Value.Wipe()
 	}
-	e, err := Fetch(context.Background(), q.Ref, q.Env)
-	defer e.Value.Wipe()
+	// Facts first: a value may fill its pipe until the proxy reads it.
+	if err := tellFacts(facts, e, err); err != nil {
+		return err
+	}
 	if err := writeReply(answer, e, err); err != nil {
 		return fmt.Errorf("write reply: %w", err)
 	}
-	return answer.Close()
+	return nil
 }
 
 // hide leaves nothing for a core file, a debugger or a child to find.
