@@ -18,6 +18,7 @@ const (
 	ReasonNoCredential = "no_credential"      // a credential is bound here and none came
 	ReasonForeign      = "foreign_credential" // a credential that is not the session's
 	ReasonUnbound      = "unbound_placeholder"
+	ReasonDuplicate    = "duplicate_credential" // one of the session's and another
 )
 
 // Connect is the verdict on a connection, before a byte of it is read.

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import "net/netip"
+
+// File is a policy as written, checked and in canonical spelling, defaults not
+// filled in: nil slices and zero values stand for keys that are absent, unless
+// the field says otherwise.
+type File struct {
+	Name        string // as given to [Parse]
+	Profile     string
+	Credentials []Declared // in the order of the file
+	Egress      []Egress   // defaults filled in
+	Hosts       []HostTarget
+	Upstream    Upstream
+	Forward     []Forward
+	Publish     []Publish
+	Filesystem  Filesystem // defaults filled in
+	Permit      []string
+	Limits      Limits // defaults filled in
+	AuditFull   string // "block" (default) or "drop"
+	KeyAtRest   string // "warn" (default) or "refuse"
+}
+
+// Declared is one entry of a policy's credentials. A list that is nil was not
+// given; one that is empty was given so.
+type Declared struct {
+	Name        string
+	From        string
+	Provider    string
+	Env         []string
+	Files       []MaskedFile
+	Hosts       []string
+	Positions   []Position
+	Outbound    *Position
+	Allow       []Allow
+	Anonymous   Anonymous
+	Placeholder *Shape
+	Rule        string // "file:line"
+}
+
+// MaskedFile is a file the agent sees a copy of, with a placeholder in it.
+type MaskedFile struct {
+	Path   string
+	Format string // ini, json, yaml, toml, netrc
+	Field  string
+}
+
+// Upstream is how the proxy leaves the machine.
+type Upstream struct {
+	Proxy    string // http://HOST:PORT
+	Networks []netip.Prefix
+}
+
+// Publish is a port of the agent's reached from the host's loopback.
+type Publish struct {
+	Listen netip.AddrPort
+	Port   uint16 // the agent's
+}
+
+// The defaults of a policy, and of a session without one.
+var defaultLimits = Limits{Connections: 512, Streams: 100, HeaderBytes: 65536}
+
+func defaultFilesystem() Filesystem { return Filesystem{Home: "overlay", Write: []string{"."}} }

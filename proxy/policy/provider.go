@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"embed"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Provider is what is known of a service's credentials: data, in providers/.
+type Provider struct {
+	Name      string // also the file's
+	Hosts     []string
+	Env       []string
+	Positions []Position // all that its clients use
+	Outbound  *Position  // nil: upstream wants it where it came
+	Anonymous Anonymous
+	Challenge string   // WWW-Authenticate of its 401; "" follows from the positions
+	Templates []string // placeholders; the first that fits the length counts
+}
+
+//go:embed providers/*.yaml
+var providerFiles embed.FS
+
+var providers = sync.OnceValue(func() []Provider {
+	entries, err := providerFiles.ReadDir("providers")
+	if err != nil {
+		panic("policy: embedded providers: " + err.Error())
+	}
+	var out []Provider
+	for _, e := range entries {
+		name := path.Join("providers", e.Name())
+		data, err := providerFiles.ReadFile(name)
+		if err != nil {
+			panic("policy: embedded providers: " + err.Error())
+		}
+		p, err := parseProvider(name, data)
+		if err != nil { // the binary itself is broken; tests read every file
+			panic("policy: embedded providers: " + err.Error())
+		}
+		out = append(out, p)
+	}
+	return out
+})
+
+// Providers returns all of them, by name. The elements' slices are shared and
+// not to be changed.
+func Providers() []Provider { return slices.Clone(providers()) }
+
+// ProviderNamed returns the provider of that name.
+func ProviderNamed(name string) (Provider, bool) {
+	for _, p := range providers() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Provider{}, false
+}
+
+func providerNames() string {
+	var names []string
+	for _, p := range providers() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// providerKeys are the keys of a provider's file. Its env, hosts, inject,
+// outbound and anonymous are read as a policy's are.
+var providerKeys = keys[Provider]{
+	"name": func(r *reader, n *node, p *Provider) (err error) {
+		p.Name, err = r.word(n, "name")
+		return err
+	},
+	"hosts":     asDeclared("hosts", func(p *Provider, d *Declared) { p.Hosts = d.Hosts }),
+	"env":       asDeclared("env", func(p *Provider, d *Declared) { p.Env = d.Env }),
+	"inject":    asDeclared("inject", func(p *Provider, d *Declared) { p.Positions = d.Positions }),
+	"outbound":  asDeclared("outbound", func(p *Provider, d *Declared) { p.Outbound = d.Outbound }),
+	"anonymous": asDeclared("anonymous", func(p *Provider, d *Declared) { p.Anonymous = d.Anonymous }),
+	"challenge": func(r *reader, n *node, p *Provider) (err error) {
+		p.Challenge, err = r.str(n, "challenge")
+		return err
+	},
+	"placeholder": func(r *reader, n *node, p *Provider) (err error) {
+		p.Templates, err = readSome(r, n, "placeholder", (*reader).template)
+		return err
+	},
+}
+
+// asDeclared reads a provider's key with what reads the policy's.
+func asDeclared(key string, keep func(*Provider, *Declared)) func(*reader, *node, *Provider) error {
+	return func(r *reader, n *node, p *Provider) error {
+		var d Declared
+		if err := credentialKeys[key](r, n, &d); err != nil {
+			return err
+		}
+		keep(p, &d)
+		return nil
+	}
+}
+
+func (r *reader) template(n *node) (string, error) {
+	text, err := r.str(n, "placeholder")
+	if err != nil {
+		return "", err
+	}
+	if _, err := parseTemplate(text); err != nil {
+		return "", r.fail(n, "placeholder: %v", err)
+	}
+	return text, nil
+}
+
+// parseProvider reads one file, as strictly as a policy.
+func parseProvider(file string, data []byte) (Provider, error) {
+	r := &reader{file: file, data: data, unsupported: unsupported}
+	p := Provider{Anonymous: AnonymousDeny}
+	root, err := r.tree()
+	if err != nil {
+		return p, err
+	}
+	given, err := readMap(r, root, "", providerKeys, &p)
+	if err != nil {
+		return p, err
+	}
+	for _, key := range []string{"name", "hosts", "env", "inject", "placeholder"} {
+		if given[key] == nil {
+			return p, r.fail(root, "%s: missing", key)
+		}
+	}
+	if p.Name+".yaml" != path.Base(file) {
+		return p, r.fail(given["name"], "name: want the file's own, %q", strings.TrimSuffix(path.Base(file), ".yaml"))
+	}
+	return p, nil
+}
+
+// challenge is the WWW-Authenticate of a 401 to a client that may use
+// positions, so that it sends the credential next (RFC 9110, section 11.6.1):
+// git does nothing before it is asked for Basic.
+func challenge(name string, positions []Position) string {
+	has := func(kind PositionKind) bool {
+		return slices.ContainsFunc(positions, func(p Position) bool { return p.Kind == kind })
+	}
+	switch {
+	case has(PositionBasic):
+		return fmt.Sprintf("Basic realm=%q", name) // a name has no character to escape
+	case has(PositionBearer):
+		return "Bearer"
+	}
+	return ""
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+// unsupported lists the keys ("credentials.files") and values ("audit.full:
+// drop") that the policy's language has and this build does not act upon. They
+// are refused where they are written. Whoever adds a mechanism deletes its line
+// here, and its mark in policy.schema.json.
+var unsupported = map[string]bool{
+	"profile": true,
+	"publish": true,
+
+	"credentials.files": true,
+
+	"credentials.from: keyring": true,
+	"credentials.from: systemd": true,
+
+	"credentials.inject: query":       true,
+	"credentials.inject: path":        true,
+	"credentials.inject: cookie":      true,
+	"credentials.inject: form":        true,
+	"credentials.inject: json":        true,
+	"credentials.inject: subprotocol": true,
+	"credentials.inject: sigv4":       true,
+
+	"egress.approve: ask":        true,
+	"upstream.proxy":             true,
+	"audit.full: drop":           true,
+	"strict.key_at_rest: refuse": true,
+}
