@@ -64,3 +64,17 @@ func TestC7OneTrailingNewlineIsTrimmed(t *testing.T) {
 		v.Wipe()
 	}
 }
+
+func TestReadTrimsAndChecks(t *testing.T) {
+	c := newCanary(t)
+	for text, want := range map[string]error{
+		string(c): nil, string(c) + "\n": nil, string(c) + "\r\n": nil, string(c) + "\n\n": ErrNewline, "": ErrEmpty, "\n": ErrEmpty,
+		strings.Repeat("a", MaxLength) + "\r\n": nil, strings.Repeat("a", MaxLength+1): ErrLong, strings.Repeat("a", MaxLength+3): ErrLong,
+	} {
+		v, err := Read(strings.NewReader(text))
+		if !errors.Is(err, want) || (err == nil) == (v.Len() == 0) {
+			t.Errorf("%d bytes: %d, %v, want %v", len(text), v.Len(), err, want)
+		}
+		v.Wipe()
+	}
+}
