@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// maxCookies bounds the cookies remembered of one host. Beyond it new ones are
+// not remembered, so that the agent's copy of them is dropped.
+const maxCookies = 512
+
+// cookies remembers, as hashes, what each host set in this session. A cookie
+// that the host did not set is a credential from elsewhere.
+type cookies struct {
+	mu    sync.Mutex
+	known map[string]map[[sha256.Size]byte]struct{}
+}
+
+func newCookies() *cookies {
+	return &cookies{known: make(map[string]map[[sha256.Size]byte]struct{})}
+}
+
+func cookieKey(pair string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(strings.Trim(pair, " \t")))
+}
+
+// learn remembers the Set-Cookie fields of an answer of host.
+func (c *cookies) learn(host string, header http.Header) {
+	set := header["Set-Cookie"]
+	if len(set) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.known[host]
+	if known == nil {
+		known = make(map[[sha256.Size]byte]struct{})
+		c.known[host] = known
+	}
+	for _, value := range set {
+		if len(known) >= maxCookies {
+			return
+		}
+		pair, _, _ := strings.Cut(value, ";")
+		known[cookieKey(pair)] = struct{}{}
+	}
+}
+
+// filter removes the cookies that host did not set in this session and reports
+// whether there were any.
+func (c *cookies) filter(host string, header http.Header) (foreign bool) {
+	values := header["Cookie"]
+	if len(values) == 0 {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var kept []string
+	for _, value := range values {
+		for pair := range strings.SplitSeq(value, ";") {
+			pair = strings.Trim(pair, " \t")
+			if pair == "" {
+				continue
+			}
+			if _, ok := c.known[host][cookieKey(pair)]; ok {
+				kept = append(kept, pair)
+			} else {
+				foreign = true
+			}
+		}
+	}
+	delete(header, "Cookie")
+	if len(kept) > 0 {
+		header["Cookie"] = []string{strings.Join(kept, "; ")}
+	}
+	return foreign
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// Deadlines of one dial.
+const (
+	resolveTimeout = 10 * time.Second
+	dialTimeout    = 15 * time.Second // all candidates together
+	// raceDelay is how long one candidate has before the next is tried beside
+	// it (RFC 8305 section 5 recommends 250 ms).
+	raceDelay = 250 * time.Millisecond
+)
+
+// maxCandidates bounds the addresses tried of one answer.
+const maxCandidates = 8
+
+// errResolve is wrapped when a name has no address.
+var errResolve = errors.New("name has no address")
+
+// dialer dials policy's names, guarded.
+type dialer struct {
+	rules    Rules
+	resolver Resolver
+	networks []netip.Prefix
+	own      func() ([]netip.Addr, error)
+}
+
+// dialName is the DialContext of every upstream transport: address is
+// NAME:PORT, the name canonical.
+func (d *dialer) dialName(ctx context.Context, _, address string) (net.Conn, error) {
+	host, port, err := splitAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	target := d.rules.Target(host, port)
+	g, err := d.guard(target.Networks)
+	if err != nil {
+		return nil, err
+	}
+	dialled := host
+	if target.Connect != "" {
+		if dialled, port, err = splitAddress(target.Connect); err != nil {
+			return nil, err
+		}
+	}
+	if addr, err := netip.ParseAddr(dialled); err == nil {
+		// Written into the policy as an address: its own allowance.
+		g.allowed = append(g.allowed, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+		return d.race(ctx, g, []netip.Addr{addr}, port)
+	}
+	addrs, err := d.resolve(ctx, dialled)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.checkAll(addrs); err != nil {
+		return nil, fmt.Errorf("dial %s: %w", host, err)
+	}
+	return d.race(ctx, g, addrs, port)
+}
+
+// dialAddress dials an address that a rule declares, which is its allowance.
+func (d *dialer) dialAddress(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	addr := to.Addr().Unmap()
+	g, err := d.guard([]netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())})
+	if err != nil {
+		return nil, err
+	}
+	return d.race(ctx, g, []netip.Addr{addr}, to.Port())
+}
+
+func splitAddress(address string) (host string, port uint16, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("split address %q: %w", address, err)
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("split address %q: %w", address, err)
+	}
+	return host, uint16(n), nil
+}
+
+func (d *dialer) guard(allowed []netip.Prefix) (*guard, error) {
+	own, err := d.own()
+	if err != nil {
+		return nil, err
+	}
+	g := &guard{own: own}
+	g.allowed = append(append(g.allowed, allowed...), d.networks...)
+	return g, nil
+}
+
+func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	// The dot keeps the search list of the host's resolv.conf out.
+	addrs, err := d.resolver.LookupNetIP(ctx, "ip", host+".")
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w: %w", host, errResolve, err)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("resolve %s: %w", host, errResolve)
+	}
+	return interleave(addrs), nil
+}
+
+// interleave alternates families, IPv6 first (RFC 8305 section 4), and bounds
+// the list.
+func interleave(addrs []netip.Addr) []netip.Addr {
+	var six, four, mixed []netip.Addr
+	for _, addr := range addrs {
+		if addr = addr.Unmap(); addr.Is6() {
+			six = append(six, addr)
+		} else {
+			four = append(four, addr)
+		}
+	}
+	for i := range max(len(six), len(four)) {
+		if i < len(six) {
+			mixed = append(mixed, six[i])
+		}
+		if i < len(four) {
+			mixed = append(mixed, four[i])
+		}
+	}
+	return mixed
+}
+
+// attempt is the outcome of one candidate.
+type attempt struct {
+	conn net.Conn
+	err  error
+}
+
+// race dials the candidates in turn, each beside the ones before that have not
+// answered within raceDelay, and returns the first connection.
+func (d *dialer) race(ctx context.Context, g *guard, addrs []netip.Addr, port uint16) (net.Conn, error) {
+	addrs = addrs[:min(len(addrs), maxCandidates)]
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	results := make(chan attempt, len(addrs))
+	var errs []error
+	open := 0
+	for next := 0; ; {
+		if next < len(addrs) {
+			go dialOne(ctx, g, netip.AddrPortFrom(addrs[next], port), results)
+			next, open = next+1, open+1
+		}
+		a, ok := awaitAttempt(results, next < len(addrs))
+		if !ok {
+			continue // the next candidate's turn
+		}
+		open--
+		if a.err == nil {
+			go discard(results, open)
+			return a.conn, nil
+		}
+		errs = append(errs, a.err)
+		if open == 0 && next == len(addrs) {
+			return nil, errors.Join(errs...)
+		}
+	}
+}
+
+// awaitAttempt waits for an outcome: for raceDelay when there is another
+// candidate, else until there is one. dialOne ends with ctx.
+func awaitAttempt(results <-chan attempt, more bool) (attempt, bool) {
+	if !more {
+		return <-results, true
+	}
+	timer := time.NewTimer(raceDelay)
+	defer timer.Stop()
+	select {
+	case a := <-results:
+		return a, true
+	case <-timer.C:
+		return attempt{}, false
+	}
+}
+
+func dialOne(ctx context.Context, g *guard, to netip.AddrPort, results chan<- attempt) {
+	nd := net.Dialer{Control: g.control, KeepAlive: 30 * time.Second}
+	nd.SetMultipathTCP(false)
+	conn, err := nd.DialContext(ctx, "tcp", to.String())
+	results <- attempt{conn, err}
+}
+
+// discard closes the connections of candidates that lost.
+func discard(results <-chan attempt, n int) {
+	for range n {
+		if a := <-results; a.conn != nil {
+			a.conn.Close()
+		}
+	}
+}

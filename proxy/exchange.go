@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
+)
+
+// exchange is one request and its answer, whichever protocol the agent speaks.
+// From here on there is one path: judge, send, relay, record.
+type exchange struct {
+	conn      *agentConn
+	proto     string // "http/1.1" or "h2"
+	scheme    string // "https" or "http"
+	method    string
+	target    string // path and query, as on the wire
+	authority string // Host or :authority, as on the wire
+	header    http.Header
+	length    int64 // of the body; -1: unknown
+	expect    bool
+	upgrade   bool
+	body      *requestBody
+	out       responder
+
+	finding swap.Finding
+	start   time.Time
+	record  audit.Record
+	sent    int64 // bytes of the answer's body
+	begun   bool  // the answer's head was written
+}
+
+// responder writes one answer to the agent.
+type responder interface {
+	io.Writer
+	// head writes status and fields. length is the body's, or -1; with bodyless
+	// no body follows and length does not count.
+	head(status int, header http.Header, length int64, bodyless bool) error
+	flush() error
+	// end completes the answer.
+	end(trailer http.Header) error
+	// upgrade writes the head of a 101 and gives the connection up.
+	upgrade(header http.Header) (io.ReadWriteCloser, error)
+}
+
+// errAbort is an answer that began and cannot be completed: the agent must not
+// take it for whole.
+var errAbort = errors.New("answer is incomplete")
+
+// exchange serves one request. An error means that the connection or stream
+// ends without the mark of a complete answer.
+func (s *Server) exchange(ctx context.Context, x *exchange) error {
+	x.begin()
+	defer s.finish(x)
+	if r := s.judge(x); r != nil {
+		return s.refuse(x, r)
+	}
+	resp, err := s.upstream.send(ctx, x)
+	if err != nil {
+		return s.refuse(x, sendRefusal(ctx, x, err))
+	}
+	defer resp.Body.Close()
+	return s.relay(x, resp)
+}
+
+func (x *exchange) begin() {
+	x.start = time.Now()
+	x.record = x.conn.record(audit.KindRequest)
+	x.record.ID = audit.NewID()
+	x.record.Proto, x.record.Method, x.record.Path = x.proto, x.method, x.target
+}
+
+// finish writes the request's one record.
+func (s *Server) finish(x *exchange) {
+	r := &x.record
+	if r.Reason == "" { // the agent left before there was an answer
+		r.Verdict, r.Reason = audit.Allow, audit.ReasonAllowed
+	}
+	if x.body != nil {
+		r.BytesIn = uint64(x.body.count())
+	}
+	r.BytesOut, r.MS = uint64(x.sent), milliseconds(x.start)
+	s.write(*r)
+}
+
+// write hands a record to the sink. When it does not take it, requests are
+// refused until it does again.
+func (s *Server) write(r audit.Record) {
+	err := s.sink.Write(r)
+	s.auditLost.Store(err != nil)
+	if err != nil {
+		s.logger.Error("write audit record", "id", r.ID, "error", err)
+	}
+}
+
+// relay copies an answer to the agent.
+func (s *Server) relay(x *exchange, resp *http.Response) error {
+	x.record.Verdict, x.record.Reason = audit.Allow, audit.ReasonAllowed
+	if resp.StatusCode == http.StatusSwitchingProtocols && x.upgrade {
+		return s.relayUpgrade(x, resp)
+	}
+	if resp.StatusCode < 200 {
+		return s.refuse(x, badResponse("informational status as the final one"))
+	}
+	s.cookies.learn(x.conn.host, resp.Header)
+	length, bodyless := resp.ContentLength, x.method == http.MethodHead ||
+		resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
+	declared := resp.Header["Content-Length"]
+	header := incomingHeader(resp.Header)
+	if bodyless && len(declared) == 1 && resp.StatusCode != http.StatusNoContent {
+		if _, err := parseLength(declared[0]); err == nil {
+			header["Content-Length"] = declared
+		}
+	}
+	x.record.Status, x.begun = resp.StatusCode, true
+	if err := x.out.head(resp.StatusCode, header, length, bodyless); err != nil {
+		return errAbort
+	}
+	if bodyless {
+		return x.out.end(nil)
+	}
+	if err := x.copyBody(resp.Body, length); err != nil {
+		return errAbort
+	}
+	return x.out.end(stripTrailer(resp.Trailer))
+}
+
+func stripTrailer(trailer http.Header) http.Header {
+	for name, values := range trailer {
+		if !validField(name, values) {
+			delete(trailer, name)
+		}
+	}
+	return trailer
+}
+
+// copyBufferSize is two TLS records.
+const copyBufferSize = 32 << 10
+
+var copyBuffers = sync.Pool{New: func() any { return new([copyBufferSize]byte) }}
+
+// copyBody passes on each read at once, so that streams do not wait, but for
+// the last one, which end flushes. A head of unknown length goes out first:
+// nobody knows when its first byte comes.
+func (x *exchange) copyBody(body io.Reader, length int64) error {
+	buf := copyBuffers.Get().(*[copyBufferSize]byte)
+	defer copyBuffers.Put(buf)
+	if length < 0 {
+		if err := x.out.flush(); err != nil {
+			return err
+		}
+	}
+	for {
+		n, err := body.Read(buf[:])
+		if n > 0 {
+			if _, werr := x.out.Write(buf[:n]); werr != nil {
+				return werr
+			}
+			x.sent += int64(n)
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case n > 0 && x.sent != length:
+			if err := x.out.flush(); err != nil {
+				return err
+			}
+		}
+	}
+}

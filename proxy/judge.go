@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
+)
+
+// judge decides about a parsed request, for both protocols. Nil admits it, with
+// its credential in x.finding.
+func (s *Server) judge(x *exchange) *refusal {
+	if s.auditLost.Load() {
+		return &refusal{status: http.StatusServiceUnavailable, reason: audit.ReasonAuditFull}
+	}
+	if err := checkMethod(x.method); err != nil {
+		return headRefusal(err)
+	}
+	if err := checkTarget(x.target); err != nil {
+		return headRefusal(err)
+	}
+	if !validTarget(x.target) {
+		return &refusal{status: http.StatusBadRequest, reason: audit.ReasonBadTarget,
+			hint: "the path cannot be forwarded byte for byte"}
+	}
+	if r := s.judgeHost(x); r != nil {
+		return r
+	}
+	if r := s.judgeCredential(x); r != nil {
+		return r
+	}
+	return s.judgeRules(x)
+}
+
+// judgeHost wants Host or :authority to be the connection's name. The port may
+// be left out, else it must be the connection's own, written plainly.
+func (s *Server) judgeHost(x *exchange) *refusal {
+	host, port, hasPort := strings.Cut(x.authority, ":")
+	if hasPort && port != strconv.Itoa(int(x.conn.port)) {
+		return &refusal{status: http.StatusBadRequest, reason: audit.ReasonBadName, hint: "the port of Host is not the connection's"}
+	}
+	name, err := policy.Canonical(host)
+	if err != nil {
+		return &refusal{status: http.StatusBadRequest, reason: audit.ReasonBadName, hint: "Host is not a host name"}
+	}
+	if name != x.conn.host {
+		return &refusal{status: http.StatusMisdirectedRequest, reason: audit.ReasonHostMismatch,
+			hint: "Host is not the name this connection was opened for"}
+	}
+	return nil
+}
+
+// bound returns the credentials that may be used: none without TLS.
+func (x *exchange) bound() []*policy.Credential {
+	if x.scheme != "https" {
+		return nil
+	}
+	return x.conn.connect.Credentials
+}
+
+// judgeCredential finds the request's credential. Cookies that the host did not
+// set are dropped; alone they are somebody else's credential.
+func (s *Server) judgeCredential(x *exchange) *refusal {
+	bound := x.bound()
+	finding, err := s.credentials.Judge(bound, x.header, x.target)
+	if err != nil {
+		reason := audit.ReasonDuplicateCredential
+		if errors.Is(err, swap.ErrVariant) {
+			reason = audit.ReasonBadHeader
+		}
+		return &refusal{status: http.StatusBadRequest, reason: reason, hint: "one credential in one header, please"}
+	}
+	x.finding = finding
+	switch {
+	case finding.Unbound:
+		x.record.Credential = finding.Other
+		reason := audit.ReasonUnbound
+		if x.scheme != "https" {
+			reason = audit.ReasonPlaintext
+		}
+		return &refusal{status: http.StatusForbidden, reason: reason,
+			hint: "this credential's placeholder is not for this host"}
+	case finding.Misplaced:
+		x.record.Credential = finding.Other
+		return &refusal{status: http.StatusForbidden, reason: audit.ReasonMisplaced,
+			hint: "the placeholder stands where its credential does not declare it: see inject"}
+	case finding.Matched != nil:
+		x.record.Credential = finding.Matched.Policy.Name
+		x.record.Position = finding.Position.String()
+	}
+	if s.cookies.filter(x.conn.host, x.header) && finding.Bare && len(bound) > 0 {
+		x.finding = swap.Finding{Foreign: true}
+	}
+	return nil
+}
+
+func (s *Server) judgeRules(x *exchange) *refusal {
+	path, _, _ := cutQuery(x.target)
+	q := policy.Request{
+		Host:    x.conn.host,
+		Port:    x.conn.port,
+		Method:  x.method,
+		Path:    path,
+		Bare:    x.finding.Bare,
+		Foreign: x.finding.Foreign,
+	}
+	if x.finding.Matched != nil {
+		q.Credential = x.finding.Matched.Policy
+	}
+	v := s.rules.Request(q)
+	if v.Rule != "" {
+		x.record.Rule = v.Rule
+	}
+	if v.Allow {
+		return nil
+	}
+	return &refusal{status: v.Status, reason: reasonOf(v.Reason), hint: v.Hint, challenge: v.Challenge, rule: v.Rule}
+}
+
+func cutQuery(target string) (path, query string, found bool) {
+	return strings.Cut(target, "?")
+}

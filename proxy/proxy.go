@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
+)
+
+// Rules answers what may be done. [policy.Rules] implements it.
+type Rules interface {
+	Connect(host string, port uint16) policy.Connect
+	Address(to netip.AddrPort) policy.Connect
+	Request(q policy.Request) policy.Verdict
+	Target(host string, port uint16) policy.Target
+}
+
+// Names says which canonical name stands behind a synthetic address.
+// dns.Table implements it.
+type Names interface {
+	Name(netip.Addr) (string, bool)
+}
+
+// Authority mints the leaf for one canonical host. ca.Authority implements it.
+type Authority interface {
+	Leaf(host string) (*tls.Certificate, error)
+}
+
+// Resolver looks names up, each time it is asked. [net.Resolver] implements it.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Config is what a Server is made of. Fields without a word about nil are
+// required.
+type Config struct {
+	Rules       Rules
+	Names       Names
+	CA          Authority
+	Roots       *x509.CertPool // of upstreams; nil: the system's
+	Credentials *swap.Set      // nil: none
+	Sink        audit.Sink
+	// Origin says where the agent meant to connect; [KernelOrigin] in a
+	// session, something injected in tests.
+	Origin   func(net.Conn) (Origin, error)
+	Limits   policy.Limits // zero fields take this package's defaults
+	Logger   *slog.Logger  // for operators; nil: discarded
+	Resolver Resolver      // nil: the Go resolver of the process
+	// Networks are ranges any name may resolve to, beyond what Rules.Target
+	// allows for one name.
+	Networks []netip.Prefix
+	// OwnAddresses are this host's, which are never dialled without an
+	// explicit allowance; nil: those of its interfaces, at each dial.
+	OwnAddresses func() ([]netip.Addr, error)
+}
+
+// Defaults of [policy.Limits], the same as interface.md states.
+const (
+	defaultConnections = 512
+	defaultStreams     = 100
+)
+
+// Server is the broker of one session. It is safe for concurrent use, and may
+// serve several listeners.
+type Server struct {
+	rules       Rules
+	names       Names
+	ca          Authority
+	credentials *swap.Set
+	sink        audit.Sink
+	origin      func(net.Conn) (Origin, error)
+	limits      policy.Limits
+	logger      *slog.Logger
+
+	upstream *upstream
+	cookies  *cookies
+	h2       *http.Server
+	handoff  *handoff
+
+	ctx       context.Context // ended by Close
+	cancel    context.CancelFunc
+	slots     chan struct{} // one per open connection of the agent
+	auditLost atomic.Bool   // the last record could not be written
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	conns     map[*agentConn]struct{}
+	wg        sync.WaitGroup
+}
+
+// New makes a Server; nothing runs until [Server.Serve].
+func New(config Config) (*Server, error) {
+	if err := config.check(); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	config.defaults()
+	s := &Server{
+		rules:       config.Rules,
+		names:       config.Names,
+		ca:          config.CA,
+		credentials: config.Credentials,
+		sink:        config.Sink,
+		origin:      config.Origin,
+		limits:      config.Limits,
+		logger:      config.Logger,
+		slots:       make(chan struct{}, config.Limits.Connections),
+		cookies:     newCookies(),
+		listeners:   make(map[net.Listener]struct{}),
+		conns:       make(map[*agentConn]struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.upstream = newUpstream(config)
+	s.startH2()
+	return s, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Rules == nil:
+		return errors.New("no rules")
+	case c.Names == nil:
+		return errors.New("no names")
+	case c.CA == nil:
+		return errors.New("no authority")
+	case c.Sink == nil:
+		return errors.New("no audit sink")
+	case c.Origin == nil:
+		return errors.New("no origin")
+	}
+	return nil
+}
+
+func (c *Config) defaults() {
+	if c.Limits.Connections <= 0 {
+		c.Limits.Connections = defaultConnections
+	}
+	if c.Limits.Streams <= 0 {
+		c.Limits.Streams = defaultStreams
+	}
+	if c.Limits.HeaderBytes <= 0 {
+		c.Limits.HeaderBytes = defaultHeadBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Credentials == nil {
+		c.Credentials = swap.New(nil)
+	}
+	if c.Resolver == nil {
+		c.Resolver = &net.Resolver{PreferGo: true}
+	}
+	if c.OwnAddresses == nil {
+		c.OwnAddresses = interfaceAddresses
+	}
+}
+
+// Close ends every listener and connection and returns when no goroutine of
+// the server is left. It may be called again.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	var errs []error
+	for listener := range s.listeners {
+		errs = append(errs, listener.Close())
+	}
+	conns := make([]*agentConn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	for _, c := range conns {
+		c.Close()
+	}
+	s.handoff.Close()
+	s.h2.Close()
+	s.wg.Wait()
+	s.upstream.close()
+	return errors.Join(errs...)
+}

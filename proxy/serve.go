@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+)
+
+// Pauses of an accept loop that is out of file descriptors or memory.
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
+)
+
+// ErrClosed is returned by [Server.Serve] after [Server.Close].
+var ErrClosed = errors.New("proxy is closed")
+
+// Serve accepts connections until listener or the server is closed. It may be
+// called for several listeners. Being out of descriptors or memory does not end
+// it.
+func (s *Server) Serve(listener net.Listener) error {
+	if !s.addListener(listener) {
+		listener.Close()
+		return ErrClosed
+	}
+	defer s.removeListener(listener)
+	pause := time.Duration(0)
+	for {
+		conn, err := listener.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.take(conn)
+		case s.ctx.Err() != nil:
+			return ErrClosed
+		case !passing(err):
+			return fmt.Errorf("accept connection: %w", err)
+		default:
+			pause = min(max(2*pause, minPause), maxPause)
+			s.logger.Warn("accept connection", "error", err, "pause", pause)
+			s.wait(pause)
+		}
+	}
+}
+
+// passing reports whether accept may succeed later.
+func passing(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO, syscall.EPERM,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
+}
+
+func (s *Server) addListener(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) removeListener(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+// track counts one goroutine that Close waits for, or reports that the server
+// is closed. The caller calls s.wg.Done.
+func (s *Server) track() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Add(1)
+	return true
+}
+
+// take gives a connection a slot and a goroutine, or refuses it.
+func (s *Server) take(conn net.Conn) {
+	c := &agentConn{Conn: conn, server: s, id: audit.NewID(), start: time.Now()}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		c.once.Do(func() {}) // it has no slot to give back
+		c.note(audit.ReasonConnectionLimit, 0, 0)
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			tcp.SetLinger(0)
+		}
+		conn.Close()
+		return
+	}
+	if !s.hold(c) {
+		c.Close()
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		defer s.recoverConn(c)
+		s.serveConn(c)
+	}()
+}
+
+func (s *Server) hold(c *agentConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) release(c *agentConn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	<-s.slots
+}
+
+// recoverConn ends one connection, and not the session, on a fault of ours. The
+// panic's value is not printed: it may hold anything.
+func (s *Server) recoverConn(c *agentConn) {
+	if v := recover(); v != nil {
+		s.logger.Error("connection handler panicked", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+		c.refuse(audit.ReasonInternal)
+	}
+}
+
+// serveConn decides about a connection before it reads a byte of it.
+func (s *Server) serveConn(c *agentConn) {
+	origin, err := s.origin(c.Conn)
+	if err != nil {
+		s.logger.Warn("look up origin", "id", c.id, "error", err)
+		c.refuse(audit.ReasonOriginMissing)
+		return
+	}
+	c.origin, c.port = origin, origin.Dst.Port()
+	if s.identify(c); !c.connect.Allow {
+		c.refuse(reasonOf(c.connect.Reason))
+		return
+	}
+	switch {
+	case c.connect.Protocol == policy.TCP:
+		s.serveTCP(c)
+	case c.connect.Protocol == policy.HTTP:
+		s.serveH1(c, c, "http")
+	case c.connect.Passthrough:
+		s.servePassthrough(c)
+	case c.connect.Protocol == policy.HTTPS:
+		s.serveTLS(c)
+	default:
+		c.refuse(audit.ReasonProtocolNotAllowed)
+	}
+}
+
+// identify finds the name behind the address, or takes the address as declared,
+// and asks the rules.
+func (s *Server) identify(c *agentConn) {
+	addr := c.origin.Dst.Addr().Unmap()
+	if name, ok := s.names.Name(addr); ok {
+		c.host, c.named = name, true
+		c.connect = s.rules.Connect(name, c.port)
+		return
+	}
+	c.host = addr.String()
+	c.connect = s.rules.Address(netip.AddrPortFrom(addr, c.port))
+	if c.connect.Protocol != policy.TCP {
+		// Without a name there is nothing that a certificate could prove.
+		c.connect.Allow = false
+	}
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package swap
+
+import (
+	"strings"
+)
+
+// credentialHeaders are the header fields that carry credentials, in lower
+// case: the standard ones and those that public APIs document. Fields that a
+// credential of the session declares come on top.
+var credentialHeaders = setOf(
+	"authorization",
+	"proxy-authorization",
+	"x-authorization",
+	"x-forwarded-authorization",
+	"authentication",
+	"api-key",
+	"apikey",
+	"x-api-key",
+	"x-apikey",
+	"x-api-token",
+	"x-access-token",
+	"x-auth-key",
+	"x-auth-token",
+	"x-token",
+	"x-session-token",
+	"x-goog-api-key",
+	"x-goog-iam-authorization-token",
+	"x-amz-security-token",
+	"x-ms-authorization-auxiliary",
+	"x-functions-key",
+	"ocp-apim-subscription-key",
+	"x-subscription-token",
+	"x-rapidapi-key",
+	"x-vault-token",
+	"x-consul-token",
+	"x-nomad-token",
+	"x-figma-token",
+	"x-shopify-access-token",
+	"x-github-token",
+	"x-npm-token",
+	"private-token",
+	"job-token",
+	"deploy-token",
+	"xi-api-key",
+	"dd-api-key",
+	"dd-application-key",
+	"circle-token",
+	"x-honeycomb-team",
+)
+
+// credentialQueries are the query names that carry credentials, in lower case,
+// as documented by public APIs. They are judged at hosts with a credential of
+// the session alone: presigned URLs of other hosts must pass.
+var credentialQueries = setOf(
+	"key",
+	"api_key",
+	"api-key",
+	"apikey",
+	"access_token",
+	"accesstoken",
+	"auth_token",
+	"oauth_token",
+	"private_token",
+	"job_token",
+	"token",
+	"client_secret",
+	"x-amz-security-token",
+	"x-amz-signature",
+	"x-goog-signature",
+	"sig",
+)
+
+func setOf(names ...string) map[string]struct{} {
+	set := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		set[name] = struct{}{}
+	}
+	return set
+}
+
+func has(set map[string]struct{}, name string) bool {
+	_, ok := set[name]
+	return ok
+}
+
+// variant returns the credential header that name is a disguise of, in the eyes
+// of servers that turn "-" into "_" (CGI, WSGI), or "".
+func variant(name string, headers map[string]struct{}) string {
+	if !strings.Contains(name, "_") {
+		return ""
+	}
+	plain := strings.Trim(strings.ReplaceAll(name, "_", "-"), "-")
+	if has(headers, plain) && !has(headers, name) {
+		return plain
+	}
+	return ""
+}

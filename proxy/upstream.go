@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+)
+
+// Deadlines and sizes of the upstream leg.
+const (
+	upstreamHandshake = 15 * time.Second
+	// upstreamHead is how long an upstream may think before its answer begins.
+	// Model APIs that do not stream take minutes; SDKs give up after ten.
+	upstreamHead    = 15 * time.Minute
+	upstreamIdle    = 90 * time.Second
+	upstreamPing    = 30 * time.Second // silence after which an h2 connection is tested
+	expectContinue  = time.Second
+	upstreamHeaders = 256 << 10
+	upstreamBuffer  = 16 << 10 // one TLS record
+	upstreamTickets = 256      // resumable TLS sessions kept
+)
+
+// upstream holds the connections of one session to the outside. Nothing of it
+// is shared with another session.
+type upstream struct {
+	rules       Rules
+	dialer      *dialer
+	roots       *x509.CertPool
+	connections int
+
+	mu     sync.Mutex
+	common *http.Transport
+	extra  map[string]*http.Transport // by NAME:PORT, for names with a root of their own
+}
+
+func newUpstream(config Config) *upstream {
+	u := &upstream{
+		rules: config.Rules,
+		dialer: &dialer{
+			rules:    config.Rules,
+			resolver: config.Resolver,
+			networks: config.Networks,
+			own:      config.OwnAddresses,
+		},
+		roots:       config.Roots,
+		connections: config.Limits.Connections,
+		extra:       make(map[string]*http.Transport),
+	}
+	u.common = u.newTransport(u.roots)
+	return u
+}
+
+// newTransport makes a transport that trusts roots. It has DialContext and not
+// DialTLSContext, so that it can still fall back to HTTP/1.1 for WebSocket.
+func (u *upstream) newTransport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		Proxy:       nil,
+		DialContext: u.dialer.dialName,
+		TLSClientConfig: &tls.Config{
+			RootCAs:            roots,
+			MinVersion:         tls.VersionTLS12,
+			ClientSessionCache: tls.NewLRUClientSessionCache(upstreamTickets),
+		},
+		TLSHandshakeTimeout:    upstreamHandshake,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: upstreamPing, PingTimeout: upstreamPing},
+		DisableCompression:     true,
+		MaxIdleConns:           0,
+		MaxIdleConnsPerHost:    u.connections, // Go's 2 costs two of three busy peers a handshake
+		IdleConnTimeout:        upstreamIdle,
+		ResponseHeaderTimeout:  upstreamHead,
+		ExpectContinueTimeout:  expectContinue,
+		MaxResponseHeaderBytes: upstreamHeaders,
+		WriteBufferSize:        upstreamBuffer,
+		ReadBufferSize:         upstreamBuffer,
+	}
+}
+
+// transport returns the transport for one name: the common one, or its own when
+// the policy gives it a root of its own.
+func (u *upstream) transport(host string, port uint16) (*http.Transport, error) {
+	target := u.rules.Target(host, port)
+	if len(target.CA) == 0 {
+		return u.common, nil
+	}
+	key := joinHostPort(host, port)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if t := u.extra[key]; t != nil {
+		return t, nil
+	}
+	roots, err := u.rootsWith(target)
+	if err != nil {
+		return nil, fmt.Errorf("trust %s: %w", key, err)
+	}
+	t := u.newTransport(roots)
+	u.extra[key] = t
+	return t, nil
+}
+
+func (u *upstream) rootsWith(target policy.Target) (*x509.CertPool, error) {
+	roots := u.roots
+	if roots == nil {
+		system, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, err
+		}
+		roots = system
+	}
+	roots = roots.Clone()
+	if !roots.AppendCertsFromPEM(target.CA) {
+		return nil, fmt.Errorf("no certificate in %d bytes of PEM", len(target.CA))
+	}
+	return roots, nil
+}
+
+func (u *upstream) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.common.CloseIdleConnections()
+	for _, t := range u.extra {
+		t.CloseIdleConnections()
+	}
+}
+
+// send writes the request upstream once, with the credential in place, and
+// returns the answer's head. It follows no redirect. Errors hold neither the
+// target nor a header value.
+func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error) {
+	t, err := u.transport(x.conn.host, x.conn.port)
+	if err != nil {
+		return nil, err
+	}
+	req := u.request(ctx, x)
+	// Last: from here on the header holds the real value.
+	if err := x.finding.Apply(req.Header); err != nil {
+		return nil, err
+	}
+	return t.RoundTrip(req)
+}
+
+// request builds the outgoing request. Its authority is the connection's name,
+// never the agent's Host.
+func (u *upstream) request(ctx context.Context, x *exchange) *http.Request {
+	host := x.conn.authority()
+	header := outgoingHeader(x)
+	req := &http.Request{
+		Method:        x.method,
+		URL:           targetURL(x.scheme, host, x.target),
+		Host:          host,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        header,
+		ContentLength: x.length,
+	}
+	if x.length == 0 {
+		req.Body = http.NoBody
+	} else {
+		req.Body = x.body.attempt()
+		req.GetBody = x.body.again
+	}
+	return req.WithContext(ctx)
+}
+
+// targetURL makes a URL that net/http writes to the wire as target, byte for
+// byte, and that dials host. Opaque is written as it is, unless it begins with
+// "//", which net/http would make absolute-form; validTarget has seen that such
+// a path survives as RawPath.
+func targetURL(scheme, host, target string) *url.URL {
+	u := &url.URL{Scheme: scheme, Host: host}
+	if len(target) < 2 || target[1] != '/' {
+		u.Opaque = target
+		return u
+	}
+	path, query, hasQuery := cutQuery(target)
+	u.RawPath, u.RawQuery = path, query
+	u.Path, _ = url.PathUnescape(path)
+	u.ForceQuery = hasQuery && query == ""
+	return u
+}
+
+// validTarget reports whether targetURL writes target byte for byte.
+func validTarget(target string) bool {
+	return targetURL("https", "host.invalid", target).RequestURI() == target
+}
+
+func joinHostPort(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
