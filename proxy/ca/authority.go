@@ -34,7 +34,8 @@ type Options struct {
 	// Names are the only names it is good for: host names, or "*." and a host
 	// name for everything below that. Nil means unconstrained; empty, none.
 	// Certificates cannot express "this name but none below it", so a client
-	// would also accept names below a listed one; Leaf does not make them.
+	// would also accept names below a listed one; Leaf does not make them. Java
+	// (17) applies no constraints of an authority it is told to trust.
 	Names []string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

@@ -5,6 +5,7 @@ package ca
 import (
 	"container/list"
 	"crypto/tls"
+	"errors"
 	"sync"
 	"time"
 )
@@ -53,19 +54,28 @@ func (l *leaves) get(host string, now time.Time, mint func(string) (*tls.Certifi
 		<-other.done
 		return other.certificate, other.err
 	}
-	own := &call{done: make(chan struct{})}
+	own := &call{done: make(chan struct{}), err: errPanicked}
 	l.making[host] = own
 	l.mu.Unlock()
 
+	defer l.finish(host, own)
 	own.certificate, own.err = mint(host)
+	return own.certificate, own.err
+}
+
+// errPanicked is what those who wait get when the one who made the leaf did not
+// return.
+var errPanicked = errors.New("make leaf: interrupted")
+
+// finish keeps what was made and lets those go who wait for it.
+func (l *leaves) finish(host string, own *call) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	delete(l.making, host)
 	if own.err == nil {
 		l.put(host, own.certificate)
 	}
-	l.mu.Unlock()
 	close(own.done)
-	return own.certificate, own.err
 }
 
 func (l *leaves) put(host string, certificate *tls.Certificate) {
