@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+)
+
+// AuditLog is where phantom-ns writes its records.
+const AuditLog = "/var/log/phantom-ns/audit.jsonl"
+
+// Session is one `phantom-ns run`, started as sudo starts it for [User].
+type Session struct {
+	Policy string    // text of the policy file; empty: no --policy
+	With   []string  // --with
+	Allow  []string  // --allow
+	Write  []string  // --write
+	Flags  []string  // further flags, as they are
+	Args   []string  // the agent's command
+	Env    []string  // added to the environment that sudo hands on
+	Dir    string    // working directory; empty: [Work]
+	User   string    // --user U, as plain root: no SUDO_ variables
+	Root   bool      // plain root, and no --user
+	Stdin  io.Reader // nil: /dev/null
+	// Timeout ends a session that hangs; 0 is one minute. The test fails then.
+	Timeout time.Duration
+}
+
+// Result is how a session ended.
+type Result struct {
+	Stdout string
+	Stderr string
+	Exit   int // as a shell reports it: 128+n by signal n
+}
+
+// sudoPath is the PATH of Debian's sudo (secure_path in sudoers).
+const sudoPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Run runs one session in a world of its own.
+func Run(t testing.TB, s Session) Result {
+	t.Helper()
+	return New(t).Run(s)
+}
+
+// Run runs one session to its end.
+func (w *World) Run(s Session) Result {
+	w.t.Helper()
+	return w.Start(s).Wait()
+}
+
+// Process is a session, or another command of the world, that runs.
+type Process struct {
+	*exec.Cmd
+	t              testing.TB
+	ctx            context.Context
+	stdout, stderr bytes.Buffer
+	waited         bool
+}
+
+// Start starts a session and returns while it runs. It is ended with the test.
+func (w *World) Start(s Session) *Process {
+	w.t.Helper()
+	args := []string{"run"}
+	if s.User != "" {
+		args = append(args, "--user", s.User)
+	}
+	if s.Policy != "" {
+		path := filepath.Join(etc, "session.yaml")
+		w.Write(path, []byte(s.Policy), 0o644)
+		args = append(args, "--policy", path)
+	}
+	for flag, values := range map[string][]string{"--with": s.With, "--allow": s.Allow, "--write": s.Write} {
+		for _, value := range values {
+			args = append(args, flag, value)
+		}
+	}
+	args = append(append(args, s.Flags...), "--")
+	return w.start(s, Binary(w.t), append(args, s.Args...)...)
+}
+
+// Command runs another subcommand of phantom-ns as root, to its end.
+func (w *World) Command(stdin io.Reader, args ...string) Result {
+	w.t.Helper()
+	return w.start(Session{Root: true, Stdin: stdin, Dir: "/"}, Binary(w.t), args...).Wait()
+}
+
+func (w *World) start(s Session, name string, args ...string) *Process {
+	w.t.Helper()
+	timeout := s.Timeout
+	if timeout == 0 {
+		timeout = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	p := &Process{t: w.t, ctx: ctx, Cmd: exec.CommandContext(ctx, name, args...)}
+	p.Env = environment(s)
+	p.Dir = s.Dir
+	if p.Dir == "" {
+		p.Dir = Work
+	}
+	p.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = s.Stdin, &p.stdout, &p.stderr
+	// A hung session is asked first, so that it can sweep up after itself.
+	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
+	p.WaitDelay = 5 * time.Second
+	w.must("start "+filepath.Base(name), p.Cmd.Start)
+	w.t.Cleanup(func() {
+		cancel()
+		if !p.waited {
+			p.Cmd.Wait()
+		}
+	})
+	return p
+}
+
+func environment(s Session) []string {
+	env := []string{sudoPath, "TERM=dumb", "LANG=C.UTF-8", "HOME=/root", "LOGNAME=root", "USER=root", "SHELL=/bin/sh"}
+	if s.User == "" && !s.Root {
+		env = append(env,
+			"SUDO_UID="+strconv.Itoa(UID), "SUDO_GID="+strconv.Itoa(GID), "SUDO_USER="+User, "SUDO_COMMAND=phantom-ns run")
+	}
+	return append(env, s.Env...)
+}
+
+// Wait waits for the end and fails the test when the time limit brought it.
+func (p *Process) Wait() Result {
+	p.t.Helper()
+	err := p.Cmd.Wait()
+	p.waited = true
+	r := Result{Stdout: p.stdout.String(), Stderr: p.stderr.String(), Exit: p.ProcessState.ExitCode()}
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(p.ctx.Err(), context.DeadlineExceeded):
+		p.t.Fatalf("rig: %s hung\nstdout: %s\nstderr: %s", p.Args, r.Stdout, r.Stderr)
+	case err != nil && !errors.As(err, &exit):
+		p.t.Fatalf("rig: wait for %s: %v", p.Args, err)
+	}
+	if status, ok := p.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		r.Exit = 128 + int(status.Signal())
+	}
+	return r
+}
+
+// Bytes is everything the session printed.
+func (r Result) Bytes() []byte { return []byte(r.Stdout + r.Stderr) }
+
+// String is what a failing test prints of a result.
+func (r Result) String() string {
+	return fmt.Sprintf("exit %d\nstdout: %s\nstderr: %s", r.Exit, r.Stdout, r.Stderr)
+}
+
+// Audit returns the records of the world's sessions so far, oldest first, and
+// fails the test when one does not parse or the chain is broken.
+func (w *World) Audit() []audit.Record {
+	w.t.Helper()
+	data := w.Read(AuditLog)
+	if err := audit.Verify(bytes.NewReader(data)); err != nil {
+		w.t.Fatalf("rig: audit log: %v\n%s", err, data)
+	}
+	var records []audit.Record
+	decoder := audit.NewDecoder(bytes.NewReader(data))
+	for {
+		record, err := decoder.Read()
+		if errors.Is(err, io.EOF) {
+			return records
+		}
+		if err != nil {
+			w.t.Fatalf("rig: audit log: %v\n%s", err, data)
+		}
+		records = append(records, record)
+	}
+}
