@@ -15,6 +15,7 @@ import (
 var stages = map[string]func(){
 	Stage:      Main,
 	crashStage: crashMain,
+	awaitStage: awaitMain,
 }
 
 func TestMain(m *testing.M) {

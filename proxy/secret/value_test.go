@@ -133,6 +133,27 @@ func TestMemoryIsLockedAndNotDumped(t *testing.T) {
 	}
 }
 
+// Where the kernel has memfd_secret, not even this process reads the bytes by
+// way of the kernel.
+func TestP1SecretMemoryIsNotReadThroughTheKernel(t *testing.T) {
+	data, err := mapSecret(os.Getpagesize())
+	if err != nil {
+		t.Log("kernel has no memfd_secret, the other mapping serves:", err)
+		return
+	}
+	c := newCanary(t)
+	copy(data, c)
+	mem, err := os.Open("/proc/self/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	buffer := make([]byte, len(c))
+	if _, err := mem.ReadAt(buffer, int64(uintptr(unsafe.Pointer(&data[0])))); err == nil || bytes.Equal(buffer, c) {
+		t.Errorf("read: %v", err)
+	}
+}
+
 // vmFlags is the VmFlags line of the mapping that holds address.
 func vmFlags(t *testing.T, address uintptr) string {
 	t.Helper()
