@@ -34,6 +34,7 @@ type Session struct {
 	User   string    // --user U, as plain root: no SUDO_ variables
 	Root   bool      // plain root, and no --user
 	Stdin  io.Reader // nil: /dev/null
+	Stdout io.Writer // gets the agent's output while it runs, beside Result; nil: nobody
 	// Timeout ends a session that hangs; 0 is one minute. The test fails then.
 	Timeout time.Duration
 }
@@ -110,6 +111,9 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 		p.Dir = Work
 	}
 	p.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = s.Stdin, &p.stdout, &p.stderr
+	if s.Stdout != nil {
+		p.Cmd.Stdout = io.MultiWriter(&p.stdout, s.Stdout)
+	}
 	// A hung session is asked first, so that it can sweep up after itself.
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
 	p.WaitDelay = 5 * time.Second
