@@ -3,6 +3,8 @@
 package secret
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,11 +26,38 @@ type Facts struct {
 type factsLine struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
+	Cause string `json:"cause,omitempty"`
 	Facts
 }
 
+// causes are the refusals that a caller may have something to say about: their
+// identity crosses the pipe beside their text.
+var causes = map[string]error{
+	"absent": ErrAbsent, "ambiguous": ErrAmbiguous, "locked": ErrLocked, "unset": ErrUnset, "unsafe": ErrUnsafe,
+	"unsupported": ErrUnsupported, "empty": ErrEmpty, "newline": ErrNewline, "short": ErrShort,
+	"no_key": ErrNoKey, "key": ErrKey, "timeout": context.DeadlineExceeded,
+}
+
+func causeOf(err error) string {
+	for word, cause := range causes {
+		if errors.Is(err, cause) {
+			return word
+		}
+	}
+	return ""
+}
+
+// causedRefusal is a Refusal that still is the error it was in the helper.
+type causedRefusal struct {
+	Refusal
+	cause error
+}
+
+func (r *causedRefusal) Unwrap() []error { return []error{&r.Refusal, r.cause} }
+
 // ReadFacts reads what one helper wrote on FactsFD. It returns a *Refusal when
-// the helper had no credential, and ErrFrame when it died or wrote something
+// the helper had no credential (which is also ErrAbsent, ErrLocked … where it
+// was), and ErrFrame when it died or wrote something
 // else.
 func ReadFacts(r io.Reader) (Facts, error) {
 	var line factsLine
@@ -36,7 +65,11 @@ func ReadFacts(r io.Reader) (Facts, error) {
 		return Facts{}, fmt.Errorf("read facts: %w", err)
 	}
 	if !line.OK {
-		return Facts{}, &Refusal{oneLine(line.Error, maxRefusal)}
+		refusal := Refusal{oneLine(line.Error, maxRefusal)}
+		if cause, ok := causes[line.Cause]; ok {
+			return Facts{}, &causedRefusal{refusal, cause}
+		}
+		return Facts{}, &refusal
 	}
 	return line.Facts, nil
 }
@@ -59,7 +92,7 @@ func tellFacts(w *os.File, e Entry, err error) error {
 	defer w.Close()
 	line := factsLine{OK: err == nil, Facts: Facts{e.Hosts, e.Provider, e.Created}}
 	if err != nil {
-		line.Error = oneLine(err.Error(), maxRefusal)
+		line.Error, line.Cause = oneLine(err.Error(), maxRefusal), causeOf(err)
 	}
 	if err := writeHeader(w, line, maxHeader); err != nil {
 		return fmt.Errorf("tell facts: %w", err)
