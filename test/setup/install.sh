@@ -1,0 +1,140 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs what the tests and the demo need, on Debian and Ubuntu.
+#
+#   install.sh GROUP...      rig · clients · bpf · keyring · demo
+#
+# Run as root. Silent when there is nothing to do, which takes well under a
+# second; idempotent; the package lists are refreshed only when a package is
+# not in them. What does not come from Debian goes to /var/cache/phantom-ns-test:
+# the source tree may lie where only root can read, and the clients run as
+# another user, with a /tmp and /var/tmp of their own.
+set -euo pipefail
+umask 022
+# A program counts only where every user finds it.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH DEBIAN_FRONTEND=noninteractive
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=/var/cache/phantom-ns-test
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+has() { command -v "$1" >/dev/null; }
+
+packages=()
+
+# need PACKAGE: unless dpkg has it.
+need() {
+	local state
+	state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) || state=none
+	[ "$state" = installed ] || packages+=("$1")
+}
+
+# need_for COMMAND PACKAGE...: unless the command is there from elsewhere.
+need_for() {
+	local command=$1
+	shift
+	has "$command" || packages+=("$@")
+}
+
+# known: apt's lists have every package that is wanted.
+known() {
+	local p
+	for p in "${packages[@]}"; do
+		[ -n "$(apt-cache madison "$p" 2>/dev/null)" ] || return 1
+	done
+}
+
+apt_get() {
+	local log
+	log=$(mktemp)
+	if ! apt-get -q -y -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null; then
+		cat "$log" >&2
+		rm -f "$log"
+		return 1
+	fi
+	rm -f "$log"
+}
+
+install_packages() {
+	[ ${#packages[@]} -gt 0 ] || return 0
+	has apt-get || die "install these by hand: ${packages[*]} (this is not Debian or Ubuntu)"
+	say "installing ${packages[*]}"
+	known || apt_get update || die "apt-get update failed"
+	# Lists that are merely old name files that are gone: refresh, try again.
+	apt_get install --no-install-recommends "${packages[@]}" 2>/dev/null && return
+	apt_get update || die "apt-get update failed"
+	apt_get install --no-install-recommends "${packages[@]}" || explain
+}
+
+explain() {
+	case " ${packages[*]} " in
+	*" clang-19 "*) say "clang-19 is in Debian 12 and later and in Ubuntu 24.04 (universe) and later; older releases cannot rebuild the BPF objects" ;;
+	esac
+	die "apt-get could not install ${packages[*]}"
+}
+
+group_rig() { need git; }
+group_demo() {
+	need ca-certificates
+	need_for curl curl
+	need_for python3 python3
+}
+group_bpf() {
+	need clang-19
+	need llvm-19
+	need libbpf-dev
+}
+group_keyring() {
+	need dbus
+	need gnome-keyring
+	need libsecret-tools
+}
+group_clients() {
+	need ca-certificates
+	need git
+	need_for curl curl
+	need_for node nodejs
+	need_for npm npm
+	need_for javac default-jdk-headless
+	need python3
+	need python3-venv
+}
+
+# after_clients installs the pinned clients, again when a pin or an
+# interpreter changed.
+after_clients() {
+	local dir=$cache/clients stamp
+	stamp=$({ cat "$here"/clients/{requirements.txt,package.json,package-lock.json}; /usr/bin/python3 -V; node -v; } | sha256sum)
+	mkdir -p "$cache"
+	exec 9>"$cache/.lock"
+	flock 9
+	[ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && return
+	[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || die "node is $(node -v); the clients need 18 or later"
+	say "installing the pinned Python and Node clients into $dir"
+	rm -rf "$dir"
+	mkdir -p "$dir/node"
+	/usr/bin/python3 -m venv "$dir/venv"
+	"$dir/venv/bin/pip" install -q --disable-pip-version-check --no-cache-dir -r "$here/clients/requirements.txt"
+	cp "$here"/clients/{package.json,package-lock.json,.npmrc} "$dir/node/"
+	(cd "$dir/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+	chmod -R a+rX "$dir"
+	printf '%s\n' "$stamp" >"$dir/.stamp"
+}
+
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (rig clients bpf keyring demo)"
+for group; do
+	case $group in
+	rig | clients | bpf | keyring | demo) "group_$group" ;;
+	*) die "no such group: $group" ;;
+	esac
+done
+if [ ${#packages[@]} -gt 0 ] && [ "$(id -u)" -ne 0 ]; then
+	die "run this as root: it installs ${packages[*]}"
+fi
+install_packages
+for group; do
+	[ "$group" != clients ] || after_clients
+done
