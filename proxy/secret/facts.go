@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -34,7 +35,7 @@ type factsLine struct {
 // identity crosses the pipe beside their text.
 var causes = map[string]error{
 	"absent": ErrAbsent, "ambiguous": ErrAmbiguous, "locked": ErrLocked, "unset": ErrUnset, "unsafe": ErrUnsafe,
-	"unsupported": ErrUnsupported, "empty": ErrEmpty, "newline": ErrNewline, "short": ErrShort,
+	"missing": fs.ErrNotExist, "denied": fs.ErrPermission, "unsupported": ErrUnsupported, "empty": ErrEmpty, "newline": ErrNewline, "short": ErrShort,
 	"no_key": ErrNoKey, "key": ErrKey, "timeout": context.DeadlineExceeded,
 }
 
