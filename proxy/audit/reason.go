@@ -20,6 +20,8 @@ const (
 	ReasonStorage    Reason = "storage"
 	ReasonInterface  Reason = "interface"
 	ReasonPacket     Reason = "packet"
+	ReasonInflight   Reason = "inflight"
+	ReasonOrphan     Reason = "orphan"
 
 	// The name stub.
 	ReasonNameNotAllowed Reason = "name_not_allowed"
@@ -106,6 +108,8 @@ var reasons = [...]Entry{
 	{ReasonStorage, "the kernel had no memory to remember the connection's destination"},
 	{ReasonInterface, "a packet left through an interface other than lo"},
 	{ReasonPacket, "a packet that is neither TCP nor an allowed UDP datagram"},
+	{ReasonInflight, "too many connections began at once for the kernel to remember where this one was going"},
+	{ReasonOrphan, "a connection reached the proxy's listener without a destination"},
 
 	{ReasonNameNotAllowed, "a name was asked for that no rule could allow"},
 	{ReasonQueryType, "a record type other than A and AAAA was asked for"},
