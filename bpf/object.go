@@ -147,7 +147,8 @@ func (o *Object) Attach(cgroupDir *os.File) error {
 	return nil
 }
 
-// Detach takes all programs off all cgroups. Sockets redirected before keep their origins.
+// Detach takes all programs off all cgroups. Connections that are under way then, up to the moment their origin has been
+// asked for, lose it.
 func (o *Object) Detach() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
