@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -41,9 +42,11 @@ var errEncrypted = errors.New("certificates are encrypted")
 func (s *scan) java() {
 	made := map[inode][]byte{}
 	for _, home := range javaHomes {
-		for _, store := range homeStores {
-			s.each(home+"/"+store, func(name string) { s.store(name, made) })
-		}
+		s.each(home, homeStores, func(dir string) {
+			for _, store := range s.having(dir, homeStores...) {
+				s.store(path.Join(dir, store), made)
+			}
+		})
 	}
 	if len(made) == 0 {
 		return

@@ -4,13 +4,12 @@ package trust
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"strings"
 	"testing"
 	"time"
-
-	"crypto/x509/pkix"
-	"encoding/asn1"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
 	"golang.org/x/crypto/cryptobyte"

@@ -215,13 +215,21 @@ func (n *node) release() {
 }
 
 func (n *node) readlink() (string, error) {
-	buf := make([]byte, unix.PathMax)
-	size, err := unix.Readlinkat(n.fd, "", buf)
+	target, err := readlinkat(n.fd, "")
 	if err != nil {
 		return "", fmt.Errorf("read link %q: %w", cut(n.path), err)
 	}
-	if size == 0 || size == len(buf) {
-		return "", &refusal{n.path, "a link without a usable target"}
+	return target, nil
+}
+
+func readlinkat(fd int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	size, err := unix.Readlinkat(fd, name, buf)
+	if err == nil && (size == 0 || size == len(buf)) {
+		err = unix.ENAMETOOLONG
+	}
+	if err != nil {
+		return "", err
 	}
 	return string(buf[:size]), nil
 }
@@ -288,7 +296,8 @@ func (n *node) entries(limit int) ([]fs.DirEntry, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("open directory %q: %w", cut(n.path), err)
 	}
-	file := os.NewFile(uintptr(fd), n.path)
+	// The name is used where a file system does not tell types: the package os asks lstat then.
+	file := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
 	defer file.Close()
 	list, err := file.ReadDir(limit + 1)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -82,46 +82,64 @@ func (s *scan) room() bool {
 // python finds the bundles that packages bring.
 func (s *scan) python() {
 	for _, library := range systemLibraries {
-		s.each(library, s.library)
+		s.each(library, nil, s.library)
 	}
 	for _, prefix := range pythonPrefixes {
-		s.each(prefix+"/"+prefixLibrary, s.library)
-		s.each(prefix+"/"+condaBundle, s.bundle)
+		s.each(prefix, []string{"lib", condaBundle}, s.prefix)
+	}
+}
+
+// prefix looks into one sys.prefix.
+func (s *scan) prefix(dir string) {
+	for _, name := range s.having(dir, "lib", condaBundle) {
+		if name == condaBundle {
+			s.bundle(path.Join(dir, condaBundle))
+			continue
+		}
+		s.expand(dir, prefixLibrary, nil, s.library)
 	}
 }
 
 // library looks into one site-packages.
 func (s *scan) library(dir string) {
+	for _, name := range s.having(dir, packageBundles...) {
+		s.bundle(path.Join(dir, name))
+	}
+}
+
+// having returns which names may exist below a directory.
+func (s *scan) having(dir string, names ...string) []string {
 	n, err := s.tree.open(dir)
 	if err != nil {
 		s.plan.skip(dir, err)
-		return
+		return nil
 	}
 	defer n.release()
-	for _, name := range packageBundles {
-		if n.has(name) {
-			s.bundle(path.Join(dir, name))
-		}
-	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !n.has(name) })
 }
 
-// each calls visit for every path a pattern of paths.go stands for.
-func (s *scan) each(pattern string, visit func(string)) {
+// each calls visit for every path a pattern of paths.go stands for; see expand.
+func (s *scan) each(pattern string, probes []string, visit func(string)) {
 	if dir, rest, ok := s.plan.base(pattern); ok {
-		s.expand(dir, rest, visit)
+		s.expand(dir, rest, probes, visit)
 	}
 }
 
-// expand calls visit for every path below dir, which is literal, that matches pattern.
-func (s *scan) expand(dir, pattern string, visit func(string)) {
+// expand calls visit for every path below dir, which is literal, that matches pattern. Of what
+// a final "*" matches only the names that have one of the probes below them are visited: a
+// working directory may hold thousands, and a probe costs a single system call.
+func (s *scan) expand(dir, pattern string, probes []string, visit func(string)) {
 	literal, glob, rest := cutGlob(pattern)
 	dir = path.Join(dir, literal)
 	if glob == "" {
 		visit(dir)
 		return
 	}
-	for _, name := range s.match(dir, glob, rest) {
-		s.expand(path.Join(dir, name), rest, visit)
+	if below, _, _ := cutGlob(rest); below != "" {
+		probes = []string{below}
+	}
+	for _, name := range s.match(dir, glob, probes) {
+		s.expand(path.Join(dir, name), rest, probes, visit)
 	}
 }
 
@@ -135,8 +153,8 @@ func cutGlob(pattern string) (literal, glob, rest string) {
 	return strings.Join(parts[:at], "/"), parts[at], strings.Join(parts[at+1:], "/")
 }
 
-// match returns, sorted, the names in dir that match glob and may have rest below them.
-func (s *scan) match(dir, glob, rest string) []string {
+// match returns, sorted, the names in dir that match glob and may have a probe below them.
+func (s *scan) match(dir, glob string, probes []string) []string {
 	n, err := s.tree.open(dir)
 	if err != nil {
 		s.plan.skip(dir, err)
@@ -155,17 +173,17 @@ func (s *scan) match(dir, glob, rest string) []string {
 	if more {
 		s.plan.warn("search for trust stores in %q: only %d names were looked at", cut(dir), maxNames)
 	}
-	return n.fitting(list, glob, rest)
+	return n.fitting(list, glob, probes)
 }
 
-func (n *node) fitting(list []fs.DirEntry, glob, rest string) []string {
+func (n *node) fitting(list []fs.DirEntry, glob string, probes []string) []string {
 	var names []string
-	below, _, _ := cutGlob(rest)
 	for _, entry := range list {
 		if ok, _ := path.Match(glob, entry.Name()); !ok || !n.enterable(entry) {
 			continue
 		}
-		if below == "" || n.has(path.Join(entry.Name(), below)) {
+		found := func(probe string) bool { return n.has(path.Join(entry.Name(), probe)) }
+		if len(probes) == 0 || slices.ContainsFunc(probes, found) {
 			names = append(names, entry.Name())
 		}
 	}
@@ -177,7 +195,7 @@ func (n *node) fitting(list []fs.DirEntry, glob, rest string) []string {
 // may hold many, and no pattern asked for them by name.
 func (n *node) enterable(entry fs.DirEntry) bool {
 	switch entry.Type() {
-	case fs.ModeDir, fs.ModeIrregular: // some file systems do not say
+	case fs.ModeDir:
 		return true
 	case fs.ModeSymlink:
 		return n.trusted

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -61,15 +62,15 @@ func (s *stage) start() error {
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != s.plan.options.owner || info.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("check staging %q: others than root can write it", s.dir)
 	}
-	if err := s.write(caFile, s.plan.options.CA); err != nil {
+	if err := s.write(s.root, caFile, s.plan.options.CA); err != nil {
 		return err
 	}
-	return s.write(bundleFile, s.plan.bundle())
+	return s.write(s.root, bundleFile, s.plan.bundle())
 }
 
 // write creates a file that every user can read and nobody write.
-func (s *stage) write(name string, data []byte) error {
-	file, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+func (s *stage) write(root *os.Root, name string, data []byte) error {
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return fmt.Errorf("create cover: %w", err)
 	}
@@ -95,10 +96,10 @@ func (s *stage) note(file *os.File) error {
 	return nil
 }
 
-func (s *stage) mkdir(name string) error {
-	err := s.root.Mkdir(name, 0o755)
+func mkdir(root *os.Root, name string) error {
+	err := root.Mkdir(name, 0o755)
 	if err == nil {
-		err = s.root.Chmod(name, 0o755)
+		err = root.Chmod(name, 0o755)
 	}
 	if err != nil {
 		return fmt.Errorf("create cover: %w", err)
@@ -118,17 +119,19 @@ func (s *stage) store(data []byte) (string, error) {
 	}
 	name := s.next("cacerts-")
 	s.stores[&data[0]] = name
-	return name, s.write(name, data)
+	return name, s.write(s.root, name, data)
 }
 
 // A replica is a copied directory and what of the original must be mounted back into it.
 type replica struct {
 	name    string
+	root    *os.Root
 	carried []*node // children of the original
 	bytes   int64
 }
 
 func (r *replica) release() {
+	_ = r.root.Close()
 	for _, n := range r.carried {
 		n.close()
 	}
@@ -144,20 +147,39 @@ func (s *stage) replicate(original *node, k kind) (*replica, error) {
 	if more {
 		return nil, &refusal{original.path, fmt.Sprintf("more than %d names", maxCopied)}
 	}
-	r := &replica{name: s.next("directory-")}
-	if err := s.mkdir(r.name); err != nil {
+	r, err := s.newReplica()
+	if err != nil {
 		return nil, err
 	}
-	if err := s.introduce(r, k, list); err != nil {
+	if err := s.fill(r, original, k, list); err != nil {
+		r.release()
 		return nil, err
+	}
+	return r, nil
+}
+
+func (s *stage) newReplica() (*replica, error) {
+	name := s.next("directory-")
+	if err := mkdir(s.root, name); err != nil {
+		return nil, err
+	}
+	root, err := s.root.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("open copy: %w", err)
+	}
+	return &replica{name: name, root: root}, nil
+}
+
+func (s *stage) fill(r *replica, original *node, k kind, list []fs.DirEntry) error {
+	if err := s.introduce(r, k, list); err != nil {
+		return err
 	}
 	for _, item := range list {
 		if err := s.copy(r, original, item); err != nil {
-			r.release()
-			return nil, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // introduce puts the CA into a copy, first, so that no name of the original takes its place.
@@ -181,16 +203,22 @@ func (s *stage) introduce(r *replica, k kind, list []fs.DirEntry) error {
 	for i := 0; name == "" || taken[name]; i++ {
 		name = fmt.Sprintf("%08x.%d", hash, i)
 	}
-	if err := s.root.Symlink(copiedCA, path.Join(r.name, name)); err != nil {
-		return fmt.Errorf("copy directory: %w", err)
-	}
-	return nil
+	return wrapCopy(r.root.Symlink(copiedCA, name))
 }
 
-// copy gives a replica one name of the original.
+// copy gives a replica one name of the original. A link needs no node: its directory is root's
+// alone, so it is not going to be something else.
 func (s *stage) copy(r *replica, original *node, item fs.DirEntry) error {
 	if item.Name() == copiedCA {
 		return nil
+	}
+	if item.Type() == fs.ModeSymlink {
+		target, err := readlinkat(original.fd, item.Name())
+		if err != nil {
+			s.plan.skip(path.Join(original.path, item.Name()), err)
+			return nil
+		}
+		return wrapCopy(r.root.Symlink(target, item.Name()))
 	}
 	n, err := original.child(item.Name())
 	if err != nil {
@@ -206,26 +234,18 @@ func (s *stage) copy(r *replica, original *node, item fs.DirEntry) error {
 
 // copyNode tells whether it kept the node, to be mounted later.
 func (s *stage) copyNode(r *replica, n *node) (bool, error) {
-	name := path.Join(r.name, n.name)
 	switch n.stat.Mode & unix.S_IFMT {
-	case unix.S_IFLNK:
-		target, err := n.readlink()
-		if err != nil {
-			s.plan.skip(n.path, err)
-			return false, nil
-		}
-		return false, wrapCopy(s.root.Symlink(target, name))
 	case unix.S_IFREG:
-		if isBundle(n.path) {
-			return false, wrapCopy(s.root.Link(bundleFile, name))
+		if slices.Contains(bundles, n.path) {
+			return false, wrapCopy(s.root.Link(bundleFile, path.Join(r.name, n.name)))
 		}
 		if n.stat.Mode&unix.S_IROTH != 0 && n.stat.Size <= maxCopy {
-			return false, s.copyFile(r, n, name)
+			return false, s.copyFile(r, n)
 		}
 		// A file that not everybody may read keeps its own rights: it is never copied.
-		return s.carry(r, n, s.write(name, nil))
+		return s.carry(r, n, s.write(r.root, n.name, nil))
 	case unix.S_IFDIR:
-		return s.carry(r, n, s.mkdir(name))
+		return s.carry(r, n, mkdir(r.root, n.name))
 	}
 	s.plan.skip(n.path, &refusal{n.path, "neither file, directory nor link"})
 	return false, nil
@@ -238,7 +258,7 @@ func wrapCopy(err error) error {
 	return nil
 }
 
-func (s *stage) copyFile(r *replica, n *node, name string) error {
+func (s *stage) copyFile(r *replica, n *node) error {
 	if r.bytes += n.stat.Size; r.bytes > maxCopyTotal {
 		return &refusal{n.path, fmt.Sprintf("directory larger than %d bytes", maxCopyTotal)}
 	}
@@ -247,7 +267,7 @@ func (s *stage) copyFile(r *replica, n *node, name string) error {
 		s.plan.skip(n.path, err)
 		return nil
 	}
-	return s.write(name, data)
+	return s.write(r.root, n.name, data)
 }
 
 func (s *stage) carry(r *replica, n *node, err error) (bool, error) {
@@ -260,14 +280,4 @@ func (s *stage) carry(r *replica, n *node, err error) (bool, error) {
 	}
 	r.carried = append(r.carried, n)
 	return true, nil
-}
-
-// isBundle tells whether a file inside a copied directory is itself a bundle to replace.
-func isBundle(name string) bool {
-	for _, known := range bundles {
-		if name == known {
-			return true
-		}
-	}
-	return false
 }
