@@ -31,7 +31,6 @@ var errResolve = errors.New("name has no address")
 type dialer struct {
 	rules    Rules
 	resolver Resolver
-	networks []netip.Prefix
 	own      func() ([]netip.Addr, error)
 }
 
@@ -54,8 +53,6 @@ func (d *dialer) dialName(ctx context.Context, _, address string) (net.Conn, err
 		}
 	}
 	if addr, err := netip.ParseAddr(dialled); err == nil {
-		// Written into the policy as an address: its own allowance.
-		g.allowed = append(g.allowed, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
 		return d.race(ctx, g, []netip.Addr{addr}, port)
 	}
 	addrs, err := d.resolve(ctx, dialled)
@@ -95,9 +92,7 @@ func (d *dialer) guard(allowed []netip.Prefix) (*guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{own: own}
-	g.allowed = append(append(g.allowed, allowed...), d.networks...)
-	return g, nil
+	return &guard{allowed: allowed, own: own}, nil
 }
 
 func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {

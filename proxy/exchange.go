@@ -74,7 +74,8 @@ func (x *exchange) begin() {
 	x.start = time.Now()
 	x.record = x.conn.record(audit.KindRequest)
 	x.record.ID = audit.NewID()
-	x.record.Proto, x.record.Method, x.record.Path = x.proto, x.method, x.target
+	x.record.Proto, x.record.Method = x.proto, x.method
+	x.record.Path, _, _ = cutQuery(x.target)
 }
 
 // finish writes the request's one record.

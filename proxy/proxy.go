@@ -59,9 +59,6 @@ type Config struct {
 	Limits   policy.Limits // zero fields take this package's defaults
 	Logger   *slog.Logger  // for operators; nil: discarded
 	Resolver Resolver      // nil: the Go resolver of the process
-	// Networks are ranges any name may resolve to, beyond what Rules.Target
-	// allows for one name.
-	Networks []netip.Prefix
 	// OwnAddresses are this host's, which are never dialled without an
 	// explicit allowance; nil: those of its interfaces, at each dial.
 	OwnAddresses func() ([]netip.Addr, error)

@@ -50,7 +50,6 @@ func newUpstream(config Config) *upstream {
 		dialer: &dialer{
 			rules:    config.Rules,
 			resolver: config.Resolver,
-			networks: config.Networks,
 			own:      config.OwnAddresses,
 		},
 		roots:       config.Roots,

@@ -54,7 +54,8 @@ var (
 )
 
 // Finding is what a request carries. Exactly one of Matched, Bare, Foreign,
-// Misplaced and Unbound is set; the later of these win over the earlier.
+// Misplaced and Unbound is set, the later of these winning over the earlier;
+// only Foreign may come with Matched, and such a request must not be sent.
 type Finding struct {
 	Matched   *Credential
 	Position  policy.Position // of Matched
@@ -204,10 +205,8 @@ func (j *judgement) result() (Finding, error) {
 	switch {
 	case len(j.strays) > 0:
 		return Finding{Misplaced: true, Other: j.strays[0].Policy.Name}, nil
-	case j.foreign:
-		return Finding{Foreign: true}, nil
 	case len(j.matches) == 0:
-		return Finding{Bare: true}, nil
+		return Finding{Bare: !j.foreign, Foreign: j.foreign}, nil
 	}
 	return j.matched()
 }
@@ -216,7 +215,7 @@ func (j *judgement) result() (Finding, error) {
 // same one in several headers, as SDKs do that know two variables for one key.
 func (j *judgement) matched() (Finding, error) {
 	best := j.matches[0]
-	f := Finding{Matched: best.credential}
+	f := Finding{Matched: best.credential, Foreign: j.foreign}
 	for _, m := range j.matches {
 		if m.credential != f.Matched {
 			return Finding{}, ErrDuplicate
