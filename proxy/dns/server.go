@@ -29,8 +29,10 @@ const (
 	acceptUDP = 1232
 )
 
-// Server answers the session's questions. The exported fields are set before
-// it serves and not changed after.
+// Server answers the session's questions, on all of its sockets: the bounds on
+// records and connections are the server's, so that one per socket would have
+// four times as many. The exported fields are set before it serves and not
+// changed after.
 type Server struct {
 	Table    *Table
 	Hostname string     // the session's own host name, answered with Own4 and Own6
