@@ -30,6 +30,7 @@ type fakeBus struct {
 	getError string
 	sealed   func(key []byte) sealedSecret
 
+	done       chan struct{} // closed when the client has gone
 	dismissed  chan struct{}
 	plain      bool // the helper asked for a session that is not encrypted
 	attributes map[string]string
@@ -46,7 +47,7 @@ const (
 // start listens and serves one client; it returns the bus's address.
 func (b *fakeBus) start(t *testing.T) string {
 	t.Helper()
-	b.t, b.dismissed = t, make(chan struct{})
+	b.t, b.dismissed, b.done = t, make(chan struct{}), make(chan struct{})
 	if b.session == "" {
 		b.session = "/org/freedesktop/secrets/session/s1"
 	}
@@ -55,10 +56,9 @@ func (b *fakeBus) start(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() { l.Close(); <-b.done })
 	go func() {
-		defer close(done)
+		defer close(b.done)
 		conn, err := l.Accept()
 		if err != nil {
 			return

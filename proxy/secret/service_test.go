@@ -14,7 +14,7 @@ import (
 func TestSecretServiceAgainstAFake(t *testing.T) {
 	c := newCanary(t)
 	iv := []byte("0123456789abcdef")
-	for name, b := range map[string]struct {
+	for name, b := range map[string]*struct {
 		bus  fakeBus
 		want error
 	}{
@@ -48,6 +48,7 @@ func TestSecretServiceAgainstAFake(t *testing.T) {
 			b.bus.secret = c
 			address := b.bus.start(t)
 			e, err := fetchAs(t, ordinary, c, "secret-service:github/me", Env{Bus: address})
+			<-b.bus.done
 			if !errors.Is(err, b.want) {
 				t.Fatalf("%v, want %v", err, b.want)
 			}

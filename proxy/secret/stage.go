@@ -40,8 +40,8 @@ func serve() error {
 	// An exec: program gets PDEATHSIG from this thread, and must not lose it
 	// with a thread that the runtime retires.
 	runtime.LockOSThread()
-	// Before anything is read. A credential change made the process undumpable
-	// already where the kernel saw one; root's helper had none.
+	// Before anything is read: execve made the process dumpable, and with that
+	// readable by every process of its user.
 	if err := hide(); err != nil {
 		return err
 	}
