@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -156,10 +157,15 @@ func TestHostileStoresAreRefused(t *testing.T) {
 	copy(huge[8:], "\xff\xff\xff\xff") // entries
 	long := bytes.Clone(good)
 	copy(long[4+4+4+4+3+8+7:], "\xff\xff\xff\xff") // length of the certificate
+	many := make([]entry, maxEntries+1)
+	for i := range many {
+		many[i] = entry{fmt.Sprint(i), when, []byte("A")}
+	}
 	version := bytes.Clone(good)
 	version[7] = 9
 	for name, data := range map[string][]byte{
 		"empty": nil, "text": []byte("root:x:0:0:"), "entries": huge, "length": long, "version": version,
+		"too many": makeStore(t, many...), "too many in PKCS12": makePKCS12(oidData, many...),
 		"cut": good[:30], "magic alone": good[:4], "PKCS12 cut": makePKCS12(oidData, entry{"a", when, []byte("A")})[:40],
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -87,6 +87,19 @@ func TestP11PlantedTargets(t *testing.T) {
 	}
 }
 
+// A link of the user's in a directory of root's, as a package manager that runs as the user's
+// group or a careless chown leaves one.
+func TestP11LinkOwnedByAnother(t *testing.T) {
+	w := newWorld(t)
+	w.file("/etc/victim", "x")
+	w.link("/etc/ssl/cert.pem", "/etc/victim")
+	must(t, os.Lchown(w.at("/etc/ssl/cert.pem"), nobody, nobody))
+	p := w.build(w.options())
+	if len(p.targets) != 0 || !warned(p, "/etc/ssl/cert.pem", "a link root does not own") {
+		t.Errorf("%d targets, warnings %q", len(p.targets), p.Warnings)
+	}
+}
+
 // Between Build and Apply a user replaces what was found.
 func TestP11SwappedBeforeApply(t *testing.T) {
 	if !inside(t) {

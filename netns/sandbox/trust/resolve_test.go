@@ -29,6 +29,10 @@ func TestResolve(t *testing.T) {
 	w.link("/home/u/dir", "/usr/share")
 	w.link("/etc/touser", "/home/u/link.pem")
 	w.link("/etc/touserplain", "/home/u/plain.pem")
+	w.link("/tmp/sticky.pem", "/usr/share/real.pem")
+	w.chmod("/tmp", 0o777|os.ModeSticky)
+	w.link("/group/link.pem", "/usr/share/real.pem")
+	w.chmod("/group", 0o775)
 	w.mkdir("/nix")
 	w.open("/nix/store")
 	w.chmod("/nix/store", 0o775|os.ModeSticky)
@@ -51,6 +55,8 @@ func TestResolve(t *testing.T) {
 		{"/home/u/link.pem", "", "others than root can write"},
 		{"/home/u/dir/real.pem", "", "others than root can write"},
 		{"/etc/touser", "", "others than root can write"},
+		{"/tmp/sticky.pem", "", "others than root can write"},
+		{"/group/link.pem", "", "others than root can write"},
 		{"/", "", "the root itself"},
 		{"/etc/..", "", "the root itself"},
 	} {
