@@ -3,11 +3,8 @@
 package secret
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -31,35 +28,9 @@ type factsLine struct {
 	Facts
 }
 
-// causes are the refusals that a caller may have something to say about: their
-// identity crosses the pipe beside their text.
-var causes = map[string]error{
-	"absent": ErrAbsent, "ambiguous": ErrAmbiguous, "locked": ErrLocked, "unset": ErrUnset, "unsafe": ErrUnsafe,
-	"missing": fs.ErrNotExist, "denied": fs.ErrPermission, "unsupported": ErrUnsupported, "empty": ErrEmpty, "newline": ErrNewline, "short": ErrShort,
-	"no_key": ErrNoKey, "key": ErrKey, "timeout": context.DeadlineExceeded,
-}
-
-func causeOf(err error) string {
-	for word, cause := range causes {
-		if errors.Is(err, cause) {
-			return word
-		}
-	}
-	return ""
-}
-
-// causedRefusal is a Refusal that still is the error it was in the helper.
-type causedRefusal struct {
-	Refusal
-	cause error
-}
-
-func (r *causedRefusal) Unwrap() []error { return []error{&r.Refusal, r.cause} }
-
 // ReadFacts reads what one helper wrote on FactsFD. It returns a *Refusal when
 // the helper had no credential (which is also ErrAbsent, ErrLocked … where it
-// was), and ErrFrame when it died or wrote something
-// else.
+// was), and ErrFrame when it died or wrote something else.
 func ReadFacts(r io.Reader) (Facts, error) {
 	var line factsLine
 	if err := readHeader(r, &line, maxHeader); err != nil {
@@ -67,7 +38,7 @@ func ReadFacts(r io.Reader) (Facts, error) {
 	}
 	if !line.OK {
 		refusal := Refusal{oneLine(line.Error, maxRefusal)}
-		if cause, ok := causes[line.Cause]; ok {
+		if cause := causeNamed(line.Cause); cause != nil {
 			return Facts{}, &causedRefusal{refusal, cause}
 		}
 		return Facts{}, &refusal

@@ -13,8 +13,8 @@ import (
 // DefaultTimeout is how long a source may take when Env.Timeout is 0.
 const DefaultTimeout = 10 * time.Second
 
-// The refusals of sources, for errors.Is. They do not cross the pipe: there a
-// [Refusal] has their text.
+// The refusals of sources, for errors.Is, of [ReadFacts] too. [ReadReply] has
+// a [Refusal] with their text.
 var (
 	ErrAbsent    = errors.New("no such credential")
 	ErrAmbiguous = errors.New("more than one credential matches")
