@@ -16,6 +16,7 @@ var stages = map[string]func(){
 	Stage:      Main,
 	crashStage: crashMain,
 	awaitStage: awaitMain,
+	scanStage:  scanMain,
 }
 
 func TestMain(m *testing.M) {
