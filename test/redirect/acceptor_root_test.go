@@ -31,13 +31,43 @@ func (c *tally) String() string {
 		c.accepted.Load(), c.steered.Load(), c.missing.Load(), c.wrong.Load(), c.silent.Load())
 }
 
+// newDrain starts accepting and looks at nothing.
+func newDrain(w *world) {
+	acceptOn(w, func(fd int) {})
+}
+
+// acceptOn serves both listeners until the test ends, each connection in turn, and closes it afterwards.
+func acceptOn(w *world, serve func(fd int)) {
+	var done sync.WaitGroup
+	for _, listener := range w.listeners {
+		done.Go(func() {
+			for {
+				fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+				if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
+					continue
+				}
+				if err != nil {
+					return
+				}
+				serve(fd)
+				unix.Close(fd)
+			}
+		})
+	}
+	w.t.Cleanup(func() {
+		for _, listener := range w.listeners {
+			unix.Shutdown(listener, unix.SHUT_RD) // ends accept
+		}
+		done.Wait()
+	})
+}
+
 // acceptor accepts on both listeners, one connection after the other on each: when a connection has been judged, so
 // have all that were made before it.
 type acceptor struct {
 	w      *world
 	tally  atomic.Pointer[tally]
 	notify atomic.Pointer[func(accepted int64)]
-	done   sync.WaitGroup
 }
 
 // comm is what the clients are called, and the kernel must say so.
@@ -47,34 +77,16 @@ const comm = "client"
 func newAcceptor(w *world) *acceptor {
 	a := &acceptor{w: w}
 	a.tally.Store(&tally{})
-	for _, listener := range w.listeners {
-		a.done.Go(func() { a.serve(listener) })
-	}
-	w.t.Cleanup(func() {
-		for _, listener := range w.listeners {
-			unix.Shutdown(listener, unix.SHUT_RD) // ends accept
-		}
-		a.done.Wait()
-	})
+	acceptOn(w, a.serve)
 	return a
 }
 
-func (a *acceptor) serve(listener int) {
-	for {
-		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
-		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED) {
-			continue
-		}
-		if err != nil {
-			return
-		}
-		c := a.tally.Load()
-		judge(fd, c)
-		unix.Close(fd)
-		n := c.accepted.Add(1)
-		if notify := a.notify.Load(); notify != nil {
-			(*notify)(n)
-		}
+func (a *acceptor) serve(fd int) {
+	c := a.tally.Load()
+	judge(fd, c)
+	n := c.accepted.Add(1)
+	if notify := a.notify.Load(); notify != nil {
+		(*notify)(n)
 	}
 }
 
