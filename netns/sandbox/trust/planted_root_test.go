@@ -24,21 +24,21 @@ type home struct {
 func newHome(t *testing.T) *home {
 	t.Helper()
 	must(t, os.MkdirAll("/tmp/home", 0o755))
-	must(t, os.MkdirAll("/tmp/home/u/work", 0o755))
+	must(t, os.MkdirAll("/tmp/home/u/project", 0o755))
 	must(t, os.Chown("/tmp/home/u", nobody, nobody))
-	must(t, os.Chown("/tmp/home/u/work", nobody, nobody))
+	must(t, os.Chown("/tmp/home/u/project", nobody, nobody))
 	return &home{t, "/tmp/home/u"}
 }
 
 func (h *home) bundle(venv string) string {
-	name := filepath.Join(h.dir, "work", venv, "lib/python3.11/site-packages/certifi/cacert.pem")
+	name := filepath.Join(h.dir, "project", venv, "lib/python3.11/site-packages/certifi/cacert.pem")
 	must(h.t, os.MkdirAll(filepath.Dir(name), 0o755))
 	return name
 }
 
 func (h *home) options(a *authority) Options {
 	o := hostOptions(a)
-	o.Home, o.Dir, o.Env = h.dir, filepath.Join(h.dir, "work"), nil
+	o.Home, o.Dir, o.Env = h.dir, filepath.Join(h.dir, "project"), nil
 	return o
 }
 
@@ -62,9 +62,9 @@ func TestP11PlantedTargets(t *testing.T) {
 	must(t, unix.Mknod(device, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	directory := h.bundle("directory")
 	must(t, os.Mkdir(directory, 0o755))
-	must(t, os.Symlink("/etc", filepath.Join(h.dir, "work/sub")))
+	must(t, os.Symlink("/etc", filepath.Join(h.dir, "project/sub")))
 	o := h.options(newAuthority(t, sessionName))
-	o.Env = []string{"VIRTUAL_ENV=/proc/self/root/usr", "CONDA_PREFIX=/proc/1/cwd", "JAVA_HOME=" + h.dir + "/work/sub"}
+	o.Env = []string{"VIRTUAL_ENV=/proc/self/root/usr", "CONDA_PREFIX=/proc/1/cwd", "JAVA_HOME=" + h.dir + "/project/sub"}
 	p := applied(t, o)
 
 	for _, name := range []string{link, magic, fifo, device, directory, "/proc"} {
@@ -143,8 +143,8 @@ func TestHomeOnAnOverlayIsCovered(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Dir(store), 0o755))
 	must(t, os.WriteFile(store, makeStore(t, entry{"a", when, []byte("A")}), 0o644))
 	must(t, os.MkdirAll("/tmp/over/upper", 0o755))
-	must(t, os.MkdirAll("/tmp/over/work", 0o755))
-	must(t, unix.Mount("overlay", h.dir, "overlay", 0, "lowerdir="+h.dir+",upperdir=/tmp/over/upper,workdir=/tmp/over/work"))
+	must(t, os.MkdirAll("/tmp/over/scratch", 0o755))
+	must(t, unix.Mount("overlay", h.dir, "overlay", 0, "lowerdir="+h.dir+",upperdir=/tmp/over/upper,workdir=/tmp/over/scratch"))
 	p := applied(t, h.options(newAuthority(t, sessionName)))
 	if data, err := os.ReadFile(bundle); err != nil || string(data) != string(p.bundle()) {
 		t.Errorf("bundle: %v", err)

@@ -201,7 +201,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	w.file("/etc/ssl/certs/ca-certificates.crt", "x")
 	w.link("/etc/ssl/certs/loop", "loop")
 	w.file("/home/u/.venv/lib/python3.11/site-packages/certifi/cacert.pem", "x")
-	w.link("/home/u/work/venv", "/nowhere")
+	w.link("/home/u/project/venv", "/nowhere")
 	w.build(w.options())
 	before := descriptors(t)
 	for range 20 {

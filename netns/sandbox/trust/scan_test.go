@@ -87,14 +87,14 @@ func TestPackageBundlesAreFound(t *testing.T) {
 		"/home/u/miniconda3" + site + "certifi/cacert.pem",
 		"/home/u/miniconda3/ssl/cacert.pem",
 		"/home/u/miniconda3/envs/ml/ssl/cacert.pem",
-		"/home/u/work/.venv" + site + "certifi/cacert.pem",
-		"/home/u/work/odd*[name" + site + "certifi/cacert.pem",
-		"/home/u/work/service/.venv" + site + "certifi/cacert.pem",
+		"/home/u/project/.venv" + site + "certifi/cacert.pem",
+		"/home/u/project/odd*[name" + site + "certifi/cacert.pem",
+		"/home/u/project/service/.venv" + site + "certifi/cacert.pem",
 	}
 	for _, name := range want {
 		w.file(name, "x")
 	}
-	w.file("/home/u/work/a/b/.venv"+site+"certifi/cacert.pem", "too deep")
+	w.file("/home/u/project/a/b/.venv"+site+"certifi/cacert.pem", "too deep")
 	o := w.options()
 	o.Env = []string{"PATH=/bin", "VIRTUAL_ENV=/venv/elsewhere/", "JAVA_HOME=relative"}
 	p := w.build(o)
@@ -109,18 +109,18 @@ func TestPackageBundlesAreFound(t *testing.T) {
 func TestPlantedTargetsAreSkipped(t *testing.T) {
 	w := newWorld(t)
 	w.file("/root/victim.pem", "victim")
-	w.open("/home/u/work")
+	w.open("/home/u/project")
 	at := func(env, name string) string {
-		return "/home/u/work/" + env + "/lib/python3.11/site-packages/certifi" + name
+		return "/home/u/project/" + env + "/lib/python3.11/site-packages/certifi" + name
 	}
 	w.link(at("a", "/cacert.pem"), "/root/victim.pem")
 	w.mkdir(at("b", ""), at("c", "/cacert.pem"), at("d", "")[:len(at("d", ""))-len("/certifi")])
 	w.check(unix.Mkfifo(w.at(at("b", "/cacert.pem")), 0o666))
 	w.link(at("d", ""), "/root")
-	w.mkdir("/home/u/work/svc", at("e", ""))
-	w.link("/home/u/work/svc/.venv", "/home/u/work/a")
+	w.mkdir("/home/u/project/svc", at("e", ""))
+	w.link("/home/u/project/svc/.venv", "/home/u/project/a")
 	w.link(at("e", "/cacert.pem"), "/proc/self/fd/0")
-	w.link("/home/u/work/quiet", "/root")
+	w.link("/home/u/project/quiet", "/root")
 	p := w.build(w.options())
 	same(t, "targets", paths(p, bundleKind), nil)
 	for _, part := range []string{at("a", "/cacert.pem"), at("b", "/cacert.pem"), at("c", "/cacert.pem"), at("d", ""), at("e", "/cacert.pem"), "/svc/.venv"} {
@@ -149,7 +149,7 @@ func TestScanIsBounded(t *testing.T) {
 	t.Run("directories", func(t *testing.T) {
 		w := newWorld(t)
 		for i := range maxDirectories + 10 {
-			w.mkdir(fmt.Sprintf("/home/u/work/v%04d/lib", i))
+			w.mkdir(fmt.Sprintf("/home/u/project/v%04d/lib", i))
 		}
 		if p := w.build(w.options()); !warned(p, "ended after") {
 			t.Fatalf("warnings %q", p.Warnings)
@@ -158,7 +158,7 @@ func TestScanIsBounded(t *testing.T) {
 	t.Run("targets", func(t *testing.T) {
 		w := newWorld(t)
 		for i := range maxTargets + 10 {
-			w.file(fmt.Sprintf("/home/u/work/v%04d/ssl/cacert.pem", i), "x")
+			w.file(fmt.Sprintf("/home/u/project/v%04d/ssl/cacert.pem", i), "x")
 		}
 		p := w.build(w.options())
 		if len(p.targets) != maxTargets || !warned(p, "the first 256 trust stores") {
@@ -168,7 +168,7 @@ func TestScanIsBounded(t *testing.T) {
 	t.Run("names", func(t *testing.T) {
 		w := newWorld(t)
 		for i := range maxNames + 10 {
-			w.file(fmt.Sprintf("/home/u/work/f%05d", i), "")
+			w.file(fmt.Sprintf("/home/u/project/f%05d", i), "")
 		}
 		if p := w.build(w.options()); !warned(p, "only 2048 names") {
 			t.Fatalf("warnings %q", p.Warnings)

@@ -127,7 +127,7 @@ func (w *world) open(name string) {
 
 func (w *world) options() Options {
 	return Options{
-		SystemRoots: []byte("# roots\n"), CA: w.ca.pem(), Home: "/home/u", Dir: "/home/u/work",
+		SystemRoots: []byte("# roots\n"), CA: w.ca.pem(), Home: "/home/u", Dir: "/home/u/project",
 		UID: 1000, Root: w.dir, owner: uint32(os.Getuid()),
 	}
 }
