@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// defaultPath is where a command is searched when its environment has no PATH
+// (execvp(3), _PATH_STDPATH without the folders of root).
+const defaultPath = "/usr/local/bin:/usr/bin:/bin"
+
+// agent is the agent as init sees it.
+type agent struct {
+	mu  sync.Mutex
+	pid int // 0 when it has been waited for
+}
+
+// exec starts the agent, and then is what PID 1 has to be. It returns only an
+// error, when the agent could not be started.
+func (p *pid1) exec() error {
+	name, err := p.find()
+	if err != nil {
+		return err
+	}
+	a := &agent{}
+	a.mu.Lock() // until it runs, signals wait
+	go p.obey(a)
+	// Signals that the agent sends to init: a handler that does nothing, as the
+	// kernel already drops those that have none. The agent itself does not
+	// inherit it, as it would an ignored signal.
+	signal.Notify(make(chan os.Signal))
+	if a.pid, err = p.fork(name); err != nil {
+		return fmt.Errorf("execute %q: %w", name, err)
+	}
+	a.mu.Unlock()
+	if err := send(p.control, kindRunning, struct{}{}); err != nil {
+		os.Exit(1)
+	}
+	p.release()
+	p.reap(a)
+	return nil
+}
+
+// release frees what only the stages needed.
+func (p *pid1) release() {
+	p.launch, p.sockets = Launch{}, nil
+	debug.SetGCPercent(100)
+	debug.FreeOSMemory()
+}
+
+// fork executes the program as the leader of a process group, which is the
+// terminal's foreground group where there is a terminal.
+func (p *pid1) fork(name string) (int, error) {
+	pid, err := syscall.ForkExec(name, p.launch.Argv, &syscall.ProcAttr{
+		Env:   p.launch.Env,
+		Files: []uintptr{0, 1, 2},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Foreground: p.slave >= 0, Ctty: max(p.slave, 0)},
+	})
+	if errors.Is(err, unix.ENOENT) && unix.Access(name, unix.F_OK) == nil {
+		return 0, fmt.Errorf("interpreter is missing: %w", unix.ENOEXEC)
+	}
+	return pid, err
+}
+
+// find is the path of the agent's program, as the user would find it: the first
+// executable file of that name in PATH, else the errno of the best reason why
+// there is none.
+func (p *pid1) find() (string, error) {
+	if len(p.launch.Argv) == 0 {
+		return "", fmt.Errorf("no command: %w", unix.ENOENT)
+	}
+	name := p.launch.Argv[0]
+	if p.launch.Path != "" {
+		return p.launch.Path, executable(p.launch.Path)
+	}
+	if strings.Contains(name, "/") {
+		return name, executable(name)
+	}
+	reason := error(unix.ENOENT)
+	for _, dir := range strings.Split(p.path(), ":") {
+		if !path.IsAbs(dir) {
+			continue // the working directory is the agent's to write
+		}
+		candidate := path.Join(dir, name)
+		err := executable(candidate)
+		if err == nil {
+			return candidate, nil
+		}
+		if errors.Is(err, unix.EACCES) {
+			reason = unix.EACCES
+		}
+	}
+	return "", fmt.Errorf("find %q: %w", name, reason)
+}
+
+// path is PATH of the agent's environment, the last one as a shell would.
+func (p *pid1) path() string {
+	for _, variable := range slices.Backward(p.launch.Env) {
+		if value, found := strings.CutPrefix(variable, "PATH="); found {
+			return value
+		}
+	}
+	return defaultPath
+}
+
+// executable is nil when name is a file that this process may execute.
+func executable(name string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return fmt.Errorf("find %q: %w", name, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("execute %q, which is no file: %w", name, unix.EACCES)
+	}
+	if err := unix.Access(name, unix.X_OK); err != nil {
+		return fmt.Errorf("execute %q: %w", name, err)
+	}
+	return nil
+}
+
+// obey does what the supervisor says, and ends everything when it is gone.
+func (p *pid1) obey(a *agent) {
+	for {
+		message, err := receive(p.control)
+		if err != nil {
+			os.Exit(1) // the kernel kills the rest
+		}
+		message.close()
+		var s signalBody
+		if message.kind == kindSignal && message.decode(&s) == nil {
+			a.signal(syscall.Signal(s.Signal))
+		}
+	}
+}
+
+// signal sends s to the agent's process group. The pid cannot be another's: it
+// is waited for under the same lock.
+func (a *agent) signal(s syscall.Signal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pid > 0 {
+		unix.Kill(-a.pid, s)
+	}
+}
+
+// reap waits for every child, as PID 1 must, until the agent has ended, and
+// reports that. Init's exit then ends whatever the agent left behind.
+func (p *pid1) reap(a *agent) {
+	for {
+		// Without waiting for it, so that its pid stays taken.
+		var info unix.Siginfo
+		if err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT, nil); err == unix.EINTR {
+			continue
+		} else if err != nil {
+			os.Exit(1)
+		}
+		a.mu.Lock()
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, unix.WUNTRACED|unix.WNOHANG, nil)
+		if err == nil && pid == a.pid && p.report(status) {
+			return
+		}
+		a.mu.Unlock()
+	}
+}
+
+// report tells the supervisor how the agent stopped or ended, and whether it
+// ended.
+func (p *pid1) report(status syscall.WaitStatus) bool {
+	switch {
+	case status.Stopped():
+		send(p.control, kindStopped, signalBody{Signal: int(status.StopSignal())})
+		return false
+	case status.Signaled():
+		send(p.control, kindExited, exitedBody{Signal: int(status.Signal())})
+	default:
+		send(p.control, kindExited, exitedBody{Code: status.ExitStatus()})
+	}
+	return true
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// privileges gives up everything that is left, on all threads: Go's runtime has
+// made some, and ids and capabilities are each thread's own. The bounding set,
+// no_new_privs and the keyring are gone since shed.
+//
+// The order is part of it: groups before the uid, which takes the right to set
+// them; PDEATHSIG and the dumpable flag after the uid, whose change resets
+// both (prctl(2), commit_creds).
+func (p *pid1) privileges() error {
+	user := p.body.Spec.User
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
+	}
+	if err := syscall.Setgroups(user.Groups); err != nil {
+		return fmt.Errorf("set groups %v: %w", user.Groups, err)
+	}
+	if err := syscall.Setresgid(user.GID, user.GID, user.GID); err != nil {
+		return fmt.Errorf("set gid %d: %w", user.GID, err)
+	}
+	if err := syscall.Setresuid(user.UID, user.UID, user.UID); err != nil {
+		return fmt.Errorf("set uid %d: %w", user.UID, err)
+	}
+	if err := dropCapabilities(); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("become undumpable: %w", err)
+	}
+	// A supervisor that died before this is noticed by the end of its socket.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("die with the supervisor: %w", err)
+	}
+	// Everything is close-on-exec already, and posture looks again: 5.10 has no
+	// CLOSE_RANGE_CLOEXEC (5.11).
+	err := unix.CloseRange(controlFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("mark descriptors: %w", err)
+	}
+	// As the user: root could enter folders that the user cannot.
+	if err := unix.Chdir(p.body.Spec.Dir); err != nil {
+		return fmt.Errorf("enter working directory %q: %w", p.body.Spec.Dir, err)
+	}
+	return nil
+}
+
+// dropCapabilities empties the permitted, effective and inheritable sets, and
+// with the last the ambient one.
+func dropCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import "golang.org/x/sys/unix"
+
+const nativeArch = unix.AUDIT_ARCH_AARCH64
+
+// nativeCalls are refused too: what is left of older days.
+var nativeCalls = []uint32{unix.SYS_LOOKUP_DCOOKIE}
