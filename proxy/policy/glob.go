@@ -5,6 +5,7 @@ package policy
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 )
 
 // anyPath is the glob that admits every path, the ambiguous ones too.
@@ -39,8 +40,8 @@ func compileGlob(text string) (*glob, error) {
 	if strings.ContainsAny(text, `?[]{}\#`) || hasEscape(text) {
 		return nil, errors.New("glob: only * and ** are special, and the path is matched decoded and without its query")
 	}
-	if judgePath(text) != plain {
-		return nil, errors.New("glob: an empty or dot segment, or a control character, matches no request")
+	if judgePath(text) != plain || !utf8.ValidString(text) {
+		return nil, errors.New("glob: an empty or dot segment, a control character or bad UTF-8 matches no request")
 	}
 	g := &glob{}
 	for segment := range strings.SplitSeq(text[1:], "/") {

@@ -34,7 +34,7 @@ const (
 )
 
 func (k kind) String() string {
-	return [...]string{"text", "an integer", "no text", "a list", "a mapping"}[k]
+	return [...]string{"text", "an integer", "a null, boolean or float", "a list", "a mapping"}[k]
 }
 
 // node is a value of a file and where it stands.
