@@ -15,17 +15,19 @@ import (
 	"time"
 )
 
-// authority is the CA of an upstream: nothing trusts it but what the test
-// tells to.
-type authority struct {
-	pem    []byte
+// Authority is the CA of an upstream: nothing trusts it but what the test
+// tells to. It lasts a day.
+type Authority struct {
+	// PEM is its certificate.
+	PEM    []byte
 	cert   *x509.Certificate
 	key    *ecdsa.PrivateKey
 	mu     sync.Mutex
 	leaves map[string]*tls.Certificate
 }
 
-func newAuthority() (*authority, error) {
+// NewAuthority makes a CA with a key of its own.
+func NewAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -44,11 +46,11 @@ func newAuthority() (*authority, error) {
 		return nil, err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return &authority{pem: text, cert: cert, key: key, leaves: make(map[string]*tls.Certificate)}, nil
+	return &Authority{PEM: text, cert: cert, key: key, leaves: make(map[string]*tls.Certificate)}, nil
 }
 
-// leaf returns a certificate for host, the same one every time.
-func (a *authority) leaf(host string) (*tls.Certificate, error) {
+// Leaf returns a certificate for host, the same one every time.
+func (a *Authority) Leaf(host string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if leaf := a.leaves[host]; leaf != nil {

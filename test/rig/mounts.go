@@ -11,10 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountWorld makes the calling thread's mount namespace private: writes to the
-// directories named here land in a tmpfs that vanishes with the namespace. The
-// one at scratch needs an empty directory to be mounted on.
-func mountWorld(scratch string) error {
+// Isolate gives the calling thread, and what it starts, a mount namespace in
+// which it may write to /etc, /home, /var/lib and /var/log without a trace, and
+// in which [User] exists. Writes land in a tmpfs that vanishes with the
+// namespace; it is mounted on scratch, an empty directory. The caller has
+// locked the thread.
+func Isolate(scratch string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}

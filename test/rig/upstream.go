@@ -35,7 +35,7 @@ type Upstream struct {
 	CA string
 
 	t        testing.TB
-	ca       *authority
+	ca       *Authority
 	listener net.Listener
 	server   *http.Server
 	accepted chan net.Conn
@@ -51,13 +51,13 @@ type Upstream struct {
 // [World.Listen], or net.Listen for the machine's own. It ends with the test.
 func NewUpstream(t testing.TB, listen func(network, address string) (net.Listener, error)) *Upstream {
 	t.Helper()
-	ca, err := newAuthority()
+	ca, err := NewAuthority()
 	if err != nil {
 		t.Fatalf("rig: make upstream's CA: %v", err)
 	}
 	u := &Upstream{t: t, ca: ca, Answer: "pong-" + randomHex(t), handlers: make(map[string]http.Handler), accepted: make(chan net.Conn), closed: make(chan struct{})}
 	u.CA = filepath.Join(t.TempDir(), "upstream-ca.pem")
-	if err := os.WriteFile(u.CA, ca.pem, 0o644); err != nil {
+	if err := os.WriteFile(u.CA, ca.PEM, 0o644); err != nil {
 		t.Fatalf("rig: write upstream's CA: %v", err)
 	}
 	if u.listener, err = listen("tcp", "127.0.0.1:0"); err != nil {
@@ -164,7 +164,7 @@ func (u *Upstream) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	if !ok {
 		return nil, fmt.Errorf("no certificate for %q", hello.ServerName)
 	}
-	return u.ca.leaf(hello.ServerName)
+	return u.ca.Leaf(hello.ServerName)
 }
 
 func (u *Upstream) accept() {

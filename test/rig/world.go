@@ -86,10 +86,10 @@ func (w *World) live(scratch string, entered chan<- error) {
 }
 
 func (w *World) enter(scratch string) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWNET); err != nil {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
-	if err := mountWorld(scratch); err != nil {
+	if err := Isolate(scratch); err != nil {
 		return err
 	}
 	var err error

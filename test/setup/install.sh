@@ -3,7 +3,14 @@
 #
 # Installs what the tests and the demo need, on Debian and Ubuntu.
 #
-#   install.sh GROUP...      rig · clients · bpf · keyring · demo
+#   install.sh GROUP...
+#
+#     demo       what the demo's agent runs
+#     clients    the programs of test/clients, some from PyPI and npm
+#     bpf        the pinned clang that rebuilds the BPF objects
+#     keyring    a Secret Service
+#     bench      what the figures are compared with
+#     rig        Vagrant, libvirt and QEMU for the other kernels
 #
 # Run as root. Silent when there is nothing to do, which takes well under a
 # second; idempotent; the package lists are refreshed only when a package is
@@ -76,7 +83,14 @@ explain() {
 	die "apt-get could not install ${packages[*]}"
 }
 
-group_rig() { need git; }
+group_rig() {
+	local p
+	for p in vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
+		qemu-system-x86 qemu-utils dnsmasq-base mmdebstrap e2fsprogs openssh-client iproute2 rsync; do
+		need "$p"
+	done
+}
+group_bench() { need_for bwrap bubblewrap; }
 group_demo() {
 	need ca-certificates
 	need_for curl curl
@@ -124,10 +138,10 @@ after_clients() {
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (rig clients bpf keyring demo)"
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients bpf keyring bench rig)"
 for group; do
 	case $group in
-	rig | clients | bpf | keyring | demo) "group_$group" ;;
+	demo | clients | bpf | keyring | bench | rig) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done

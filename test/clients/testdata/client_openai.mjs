@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The OpenAI library as its readme uses it: the key from OPENAI_API_KEY.
+// The one argument is the folder whose node_modules has it.
+import { createRequire } from "node:module";
+const OpenAI = createRequire(process.argv[2] + "/")("openai");
+
+const client = new OpenAI();
+const ask = { model: "test", messages: [{ role: "user", content: "ping" }] };
+const chat = await client.chat.completions.create(ask);
+console.log("chat", chat.choices[0].message.content);
+let text = "";
+for await (const chunk of await client.chat.completions.create({ ...ask, stream: true })) {
+  text += chunk.choices[0].delta.content ?? "";
+}
+console.log("stream", text);
+const response = await client.responses.create({ model: "test", input: "ping" });
+console.log("responses", response.output_text);
