@@ -118,6 +118,8 @@ func (u *Upstream) OpenAI(key string) http.Handler {
 }
 
 // Anthropic plays api.anthropic.com: messages, as one answer and as a stream.
+// The key comes as x-api-key (Claude Code, the Python SDK) or as a bearer (the
+// Node SDK), one of them.
 func (u *Upstream) Anthropic(key string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/messages", func(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +142,7 @@ func (u *Upstream) Anthropic(key string) http.Handler {
 			event{"message_delta", map[string]any{"type": "message_delta", "delta": map[string]any{"stop_reason": "end_turn", "stop_sequence": nil}, "usage": map[string]any{"output_tokens": 1}}},
 			event{"message_stop", map[string]any{"type": "message_stop"}}), "")
 	})
-	return guarded(mux, key, "", `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}`, "header: x-api-key")
+	return guarded(mux, key, "", `{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}`, "header: x-api-key", Bearer)
 }
 
 // GitHub plays api.github.com: the user and one repository, private.
