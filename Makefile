@@ -38,11 +38,13 @@ test: check unit build
 
 bench: build
 	bash test/setup/install.sh bench
-	bash test/bench/bench.sh
+	go build -trimpath -buildvcs=false -o build/bench ./test/bench
+	build/bench
+	go test -tags $(TAGS),root -run "^$$$$" -bench Connect -benchtime 2000x ./test/redirect
 
 FUZZTIME ?= 30s
 fuzz:
-	bash test/setup/fuzz.sh $(FUZZTIME)
+	bash test/fuzz.sh $(FUZZTIME)
 
 soak: build
 	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...

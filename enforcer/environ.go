@@ -27,10 +27,10 @@ var passedPrefixes = []string{"LC_"}
 // fallbackPath serves when the caller's own PATH cannot be known.
 const fallbackPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 
-// callerEnviron returns the environment in which the user typed the command.
+// CallerEnviron returns the environment in which the user typed the command.
 // sudo hands on a cleaned one, so where our parent is sudo its own is read:
 // it is the one sudo was started with.
-func callerEnviron() map[string]string {
+func CallerEnviron() map[string]string {
 	parent := "/proc/" + strconv.Itoa(os.Getppid())
 	if exe, err := os.Readlink(parent + "/exe"); err == nil && strings.HasPrefix(filepath.Base(exe), "sudo") {
 		if data, err := os.ReadFile(parent + "/environ"); err == nil {

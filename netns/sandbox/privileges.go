@@ -23,6 +23,11 @@ func (p *pid1) privileges() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
+	if limit := p.body.Spec.Memlock; limit != nil {
+		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, limit); err != nil {
+			return fmt.Errorf("limit locked memory: %w", err)
+		}
+	}
 	if err := syscall.Setgroups(user.Groups); err != nil {
 		return fmt.Errorf("set groups %v: %w", user.Groups, err)
 	}

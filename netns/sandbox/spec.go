@@ -61,6 +61,7 @@ type Spec struct {
 	Expose   []string // absolute paths shown, read-only, that a cover would hide
 	HomeMode string
 	Permit   []string
+	Memlock  *unix.Rlimit // the agent's limit of locked memory, in bytes; nil keeps the supervisor's
 }
 
 // User is who the agent runs as; never uid 0.

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+)
+
+// hints say what to do next about an error, by what it wraps. Nothing here
+// looks at an error's text.
+var hints = []struct {
+	is   error
+	hint string
+}{
+	{errNotRoot, "run it with sudo"},
+	{enforcer.ErrRootAgent, "the agent runs as the user who calls sudo; as plain root say --user NAME"},
+	{enforcer.ErrNoUser, "name a user of this system with --user"},
+	{enforcer.ErrNoCgroup2, "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"},
+	{enforcer.ErrKernelFloor, "boot Linux 5.10 or newer"},
+	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
+	{sandbox.ErrNotFound, "give an absolute path, or a command that is on the user's PATH"},
+	{sandbox.ErrNotExecutable, "make it executable for that user: chmod +x"},
+	{errNoHosts, "name them: --host api.example.org, or --provider NAME"},
+	{errNoProvider, "leave --provider out and name the hosts with --host"},
+	{errNothingRead, "type or paste the credential, then press Enter"},
+	{secret.ErrAbsent, "store it first: sudo phantom-ns secret set NAME"},
+	{secret.ErrEmpty, "the source printed nothing; look at it by hand"},
+	{secret.ErrLocked, "unlock the keyring in the desktop session first"},
+	{secret.ErrUnset, "export it in the shell you call sudo from, or store the credential: sudo phantom-ns secret set NAME"},
+	{secret.ErrUnsafe, "give the file to one owner and close it to others: chmod 600"},
+	{secret.ErrNewline, "store the credential alone, on one line"},
+	{secret.ErrShort, "check that the source gives the whole credential"},
+	{secret.ErrNoKey, "restore the key file from a backup, or remove the store and set the credentials again"},
+	{errUnsupported, "leave it out; credentials and hosts can be named by --with and --allow"},
+	{fs.ErrPermission, "check who owns the file and who may read it"},
+	{fs.ErrNotExist, "check the path"},
+}
+
+// hintFor returns the hint of the first line that fits, or nothing.
+func hintFor(err error) string {
+	var usage usageError
+	if errors.As(err, &usage) {
+		return "see phantom-ns --help"
+	}
+	var parse *policy.ParseError
+	if errors.As(err, &parse) {
+		return parse.Excerpt
+	}
+	var resolve *policy.ResolveError
+	if errors.As(err, &resolve) && resolve.Hint != "" {
+		return resolve.Hint
+	}
+	for _, h := range hints {
+		if errors.Is(err, h.is) {
+			return h.hint
+		}
+	}
+	return ""
+}

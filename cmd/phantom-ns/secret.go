@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+)
+
+func (e *env) secretCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "secret",
+		Short: "Store, list and remove credentials",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(e.secretSetCommand(), e.secretListCommand(), e.secretRemoveCommand())
+	return cmd
+}
+
+var (
+	errNoHosts     = errors.New("no hosts to bind the credential to")
+	errNoProvider  = errors.New("no such provider")
+	errBadHost     = errors.New("not a host name")
+	errNothingRead = errors.New("nothing was entered")
+)
+
+func (e *env) secretSetCommand() *cobra.Command {
+	var provider string
+	var hosts []string
+	cmd := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Store a credential, read hidden from the terminal or from standard input",
+		Example: "  sudo phantom-ns secret set openai\n" +
+			"  pass show work/api | sudo phantom-ns secret set work --host api.work.example",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return e.secretSet(args[0], provider, hosts) },
+	}
+	cmd.Flags().StringVar(&provider, "provider", "", "provider `NAME`, when it is not the credential's own name")
+	cmd.Flags().StringArrayVar(&hosts, "host", nil, "bind the credential to `HOST` instead of the provider's hosts (repeatable)")
+	return cmd
+}
+
+func (e *env) secretSet(name, provider string, hosts []string) error {
+	if err := e.needRoot(); err != nil {
+		return err
+	}
+	entry, err := binding(name, provider, hosts)
+	if err != nil {
+		return fmt.Errorf("secret set %q: %w", name, err)
+	}
+	if entry.Value, err = e.readSecret(name); err != nil {
+		return fmt.Errorf("secret set %q: %w", name, err)
+	}
+	defer entry.Value.Wipe()
+	if err := secret.NewStore("").Set(name, entry); err != nil {
+		return err
+	}
+	e.say("stored %s, bound to %s", name, strings.Join(entry.Hosts, ", "))
+	return nil
+}
+
+// binding decides which hosts a credential may ever be used at. A policy can
+// narrow that later and never widen it.
+func binding(name, provider string, hosts []string) (secret.Entry, error) {
+	known, ok := policy.ProviderNamed(cmp.Or(provider, name))
+	if provider != "" && !ok {
+		return secret.Entry{}, fmt.Errorf("provider %q: %w", provider, errNoProvider)
+	}
+	entry := secret.Entry{Provider: known.Name}
+	for _, h := range hosts {
+		pattern, wild := strings.CutPrefix(h, "*.")
+		host, err := policy.Canonical(pattern)
+		if err != nil {
+			return entry, fmt.Errorf("host %q: %w", h, errBadHost)
+		}
+		if wild {
+			host = "*." + host
+		}
+		entry.Hosts = append(entry.Hosts, host)
+	}
+	if len(entry.Hosts) == 0 {
+		entry.Hosts = known.Hosts
+	}
+	if len(entry.Hosts) == 0 {
+		return entry, errNoHosts
+	}
+	return entry, nil
+}
+
+// readSecret reads without an echo where a person types, else standard input
+// to its end.
+func (e *env) readSecret(name string) (secret.Value, error) {
+	fd := int(e.stdin.Fd())
+	if !term.IsTerminal(fd) {
+		return secret.Read(e.stdin)
+	}
+	fmt.Fprintf(e.stderr, "%s: ", name)
+	typed, err := term.ReadPassword(fd)
+	fmt.Fprintln(e.stderr)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("read terminal: %w", err)
+	}
+	if len(typed) == 0 {
+		return secret.Value{}, errNothingRead
+	}
+	value, err := secret.New(typed) // wipes typed
+	if err != nil {
+		return secret.Value{}, err
+	}
+	if err := secret.Check(value); err != nil {
+		value.Wipe()
+		return secret.Value{}, err
+	}
+	return value, nil
+}
+
+func (e *env) secretListCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List stored credentials, never their values",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := e.needRoot(); err != nil {
+				return err
+			}
+			listed, err := secret.NewStore("").List()
+			if err != nil || asJSON {
+				return orJSON(e, listed, err)
+			}
+			table := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+			for _, l := range listed {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", l.Name, l.Provider, l.Created.Format(time.DateOnly), strings.Join(l.Hosts, " "))
+			}
+			return table.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	return cmd
+}
+
+func (e *env) secretRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Remove a stored credential",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := e.needRoot(); err != nil {
+				return err
+			}
+			return secret.NewStore("").Remove(args[0])
+		},
+	}
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/bpf"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+)
+
+// AuditPath is the audit log. The supervisor is its only writer: a proxy that
+// fell could not take back what it had sent.
+const AuditPath = "/var/log/phantom-ns/audit.jsonl"
+
+func openAudit(id string) (*audit.Log, error) {
+	if err := os.MkdirAll(filepath.Dir(AuditPath), 0o750); err != nil {
+		return nil, fmt.Errorf("make audit directory: %w", err)
+	}
+	return audit.Open(AuditPath, id)
+}
+
+// auditRetry is how long a record waits before it is offered again to a log
+// that could not take it.
+const auditRetry = time.Second
+
+// record writes one record, and keeps at it while the log is full: the pipe
+// fills behind it and requests wait, which is what `audit: {full: block}`
+// asks for.
+func (s *Session) record(r audit.Record) error {
+	told := false
+	for {
+		err := s.log.Write(r)
+		if err == nil || errors.Is(err, os.ErrClosed) || r.Check() != nil {
+			return err
+		}
+		if !told {
+			s.config.Logger.Error("audit log takes no records; requests wait", "error", err)
+			told = true
+		}
+		select {
+		case <-s.closing:
+			return err
+		case <-time.After(auditRetry):
+		}
+	}
+}
+
+// collect copies the proxy's records into the log until the pipe ends.
+func (s *Session) collect(pipe io.ReadCloser) {
+	defer pipe.Close()
+	decoder := audit.NewDecoder(pipe)
+	for {
+		r, err := decoder.Read()
+		if err == nil {
+			err = s.record(r)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Closing the pipe ends the proxy: one that sends what is no
+			// record is broken, or no longer ours.
+			s.config.Logger.Error("proxy's audit records", "error", err)
+			return
+		}
+	}
+}
+
+// watchDenials writes what the kernel half refuses into the log.
+func (s *Session) watchDenials() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			d, err := s.kernel.denials.Read()
+			if err != nil {
+				return
+			}
+			if err := s.record(denialRecord(d)); err != nil {
+				return
+			}
+		}
+	}()
+	s.undo.push(func() error {
+		err := s.kernel.denials.Close()
+		<-done
+		return err
+	})
+}
+
+func denialRecord(d bpf.Denial) audit.Record {
+	r := audit.Record{
+		Kind: audit.KindDenied, Verdict: audit.Deny, Reason: audit.Reason(d.Reason.String()),
+		PID: d.PID, UID: d.UID, Comm: d.Comm, Proto: protocolName(d.Proto),
+		Port: d.Dst.Port(), Suppressed: uint64(d.Suppressed),
+	}
+	if d.Dst.Addr().IsValid() && !d.Dst.Addr().IsUnspecified() {
+		r.Address = d.Dst.Addr().Unmap().String()
+	}
+	return r
+}
+
+func protocolName(number uint8) string {
+	switch number {
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	}
+	return fmt.Sprint(number)
+}

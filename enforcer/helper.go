@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+)
+
+// executable is what every child of ours runs: this very program, whatever has
+// become of the file it was started from.
+const executable = "/proc/self/exe"
+
+// fetching is a helper at work on one credential. The value goes down a pipe
+// whose read end the supervisor only passes on; what is not secret about it
+// (hosts, provider, or why there is none) comes back to the supervisor.
+type fetching struct {
+	name  string
+	ref   secret.Ref
+	value *os.File // read end, for the proxy
+	facts *os.File // read end, for the supervisor
+	cmd   *exec.Cmd
+}
+
+// startHelper starts the helper for one reference. It runs as the invoking
+// user where the source is that user's, else as root.
+func (s *Session) startHelper(group *cgroup, name string, ref secret.Ref) (*fetching, error) {
+	var ends pipeEnds
+	defer ends.closeTheirs()
+	f := &fetching{name: name, ref: ref}
+	request := ends.toChild()
+	f.value = ends.fromChild()
+	f.facts = ends.fromChild()
+	if ends.err != nil {
+		return nil, fmt.Errorf("fetch credential %q: %w", name, ends.err)
+	}
+	defer request.Close()
+	f.cmd = s.stageCommand(secret.Stage, group, ends.theirs...)
+	if s.runsAsUser(ref) {
+		f.cmd.SysProcAttr.Credential = s.userCredential()
+	}
+	if err := f.cmd.Start(); err != nil {
+		f.close()
+		return nil, fmt.Errorf("fetch credential %q: start helper: %w", name, err)
+	}
+	go f.cmd.Wait() // reaped here; its answer is what counts
+	env, err := s.secretEnv(ref)
+	if err == nil {
+		err = secret.Request{Ref: ref, Env: env}.Send(request)
+	}
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// runsAsUser tells whose rights fetch a reference: the user's for what is the
+// user's, and for whatever a policy names that is not root's.
+func (s *Session) runsAsUser(ref secret.Ref) bool {
+	return ref.AsUser() || ref.Kind() == secret.KindFile && !s.config.Trusted
+}
+
+func (s *Session) userCredential() *syscall.Credential {
+	u := s.invoker()
+	groups := make([]uint32, len(u.Groups))
+	for i, g := range u.Groups {
+		groups[i] = uint32(g)
+	}
+	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID), Groups: groups}
+}
+
+// invoker is who called sudo, or, for plain root with --user, that user.
+func (s *Session) invoker() User {
+	if s.config.Invoker.User != nil {
+		return *s.config.Invoker.User
+	}
+	return s.config.User
+}
+
+func (s *Session) secretEnv(ref secret.Ref) (env secret.Env, err error) {
+	u := s.invoker()
+	env = secret.Env{UID: u.UID, GID: u.GID, User: u.Name, Home: u.Home, Bus: s.config.Caller["DBUS_SESSION_BUS_ADDRESS"]}
+	if !strings.HasPrefix(env.Bus, "unix:") {
+		env.Bus = "unix:path=/run/user/" + strconv.Itoa(u.UID) + "/bus"
+	}
+	if value := s.config.Caller[ref.Name()]; ref.Kind() == secret.KindEnv && value != "" {
+		// The one value that passes through the supervisor: it stood in its
+		// caller's environment already.
+		env.Value, err = secret.New([]byte(value))
+	}
+	return env, err
+}
+
+// await reads what the helper says about the credential, never its value.
+func (f *fetching) await() (secret.Facts, error) {
+	defer f.facts.Close()
+	facts, err := secret.ReadFacts(f.facts)
+	if err != nil {
+		return facts, fmt.Errorf("credential %q: %w", f.name, err)
+	}
+	return facts, nil
+}
+
+func (f *fetching) close() {
+	f.value.Close()
+	f.facts.Close()
+}
+
+// source is one credential and where its value comes from.
+type source struct{ name, ref string }
+
+// sources lists the session's credentials: the policy's, and those that --with
+// names and the policy does not.
+func sources(file *policy.File, with []string) []source {
+	var all []source
+	if file != nil {
+		for _, c := range file.Credentials {
+			all = append(all, source{c.Name, cmp.Or(c.From, string(secret.KindStore)+":"+c.Name)})
+		}
+	}
+	for _, name := range with {
+		if !slices.ContainsFunc(all, func(s source) bool { return s.name == name }) {
+			all = append(all, source{name, string(secret.KindStore) + ":" + name})
+		}
+	}
+	return all
+}
+
+// startHelpers starts one helper for each credential of the session.
+func (s *Session) startHelpers(group *cgroup) ([]*fetching, error) {
+	var all []*fetching
+	for _, source := range sources(s.config.Policy, s.config.With) {
+		ref, err := secret.ParseRef(source.ref)
+		if err != nil {
+			return all, fmt.Errorf("credential %q: %w", source.name, err)
+		}
+		f, err := s.startHelper(group, source.name, ref)
+		if err != nil {
+			return all, err
+		}
+		s.undo.push(func() error { f.close(); return nil })
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// stageCommand prepares one of our own processes: the same program, the stage
+// in argv[0], a cleared environment, the given descriptors from 3 on.
+func (s *Session) stageCommand(stage string, group *cgroup, files ...*os.File) *exec.Cmd {
+	cmd := exec.Command(executable)
+	cmd.Args = []string{stage}
+	cmd.Env = []string{}
+	cmd.Stderr = s.config.Stderr
+	cmd.ExtraFiles = files
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true, Pdeathsig: syscall.SIGKILL,
+		UseCgroupFD: true, CgroupFD: int(group.service.Fd()),
+	}
+	return cmd
+}
+
+// pipeEnds makes pipes to and from a child and keeps the child's ends.
+type pipeEnds struct {
+	theirs []*os.File
+	err    error
+}
+
+func (p *pipeEnds) toChild() *os.File {
+	r, w := p.pipe()
+	p.theirs = append(p.theirs, r)
+	return w
+}
+
+func (p *pipeEnds) fromChild() *os.File {
+	r, w := p.pipe()
+	p.theirs = append(p.theirs, w)
+	return r
+}
+
+func (p *pipeEnds) pipe() (r, w *os.File) {
+	r, w, err := os.Pipe()
+	if err != nil && p.err == nil {
+		p.err = fmt.Errorf("make pipe: %w", err)
+	}
+	return r, w
+}
+
+func (p *pipeEnds) closeTheirs() { closeAll(p.theirs) }

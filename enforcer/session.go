@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+)
+
+// Config is one session to run.
+type Config struct {
+	User    User
+	Invoker Invoker
+	Caller  map[string]string // the environment the user typed the command in
+
+	Command []string
+	Dir     string // the agent's working directory
+
+	Policy  *policy.File // nil: none
+	Trusted bool         // the policy is root's, so what it names is read as root
+	With    []string
+	Allow   []string
+	Write   []string
+
+	Stdin, Stdout, Stderr *os.File
+
+	Logger *slog.Logger
+	Notify func(line string) // what the person at the terminal should know
+}
+
+// Session is a running agent and everything that holds it.
+type Session struct {
+	id      string
+	config  Config
+	undo    closers
+	memlock *unix.Rlimit // the caller's, for the agent
+	log     *audit.Log
+	kernel  *kernelHalf
+	proxy   *proxyProcess
+	child   *sandbox.Child
+	broken  chan error // the proxy ended before the agent
+	closing chan struct{}
+}
+
+// Start sets a session up. When it returns without an error the agent is
+// executing; with one, it never executed and nothing is left.
+//
+// The order is the product:
+//
+//	state, lock ▸ cgroup ▸ ┬ helpers fetch credentials ▸ proxy ┬ ▸ listeners handed over ▸ agent
+//	                       └ programs attached ▸ namespace ▸ init ┘
+//
+// The programs are attached before the first process is cloned into the
+// cgroup, and the proxy serves before init may execute anything.
+func Start(ctx context.Context, config Config) (*Session, error) {
+	if err := checkKernel(); err != nil {
+		return nil, err
+	}
+	if swept, err := Sweep(); err != nil {
+		config.Logger.Warn("sweep before start", "error", err)
+	} else if len(swept) > 0 {
+		config.Logger.Info("removed what dead sessions left", "sessions", len(swept))
+	}
+	memlock, err := raiseMemlock()
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{memlock: memlock, id: audit.NewID(), config: config, broken: make(chan error, 1), closing: make(chan struct{})}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Session) start(ctx context.Context) error {
+	group, err := s.claim()
+	if err != nil {
+		return err
+	}
+	half := loadKernelHalf(group.agent)
+	spec, err := s.startProxy(group)
+	s.kernel = <-half
+	s.undo.push(s.kernel.Close)
+	if err := errors.Join(err, s.kernel.err); err != nil {
+		return err
+	}
+	if err := s.startInit(ctx, group, spec); err != nil {
+		return err
+	}
+	return s.launch(spec)
+}
+
+// claim makes the session's state directory, audit log and cgroup.
+func (s *Session) claim() (*cgroup, error) {
+	dir, err := newStateDir(s.id)
+	if err != nil {
+		return nil, err
+	}
+	s.undo.push(dir.Close)
+	if s.log, err = openAudit(s.id); err != nil {
+		return nil, err
+	}
+	s.undo.push(s.log.Close)
+	group, err := newCgroup(s.id)
+	if err != nil {
+		return nil, err
+	}
+	s.undo.push(group.Close)
+	return group, dir.save(state{
+		ID: s.id, PID: os.Getpid(), UID: s.config.User.UID,
+		Command: s.config.Command[0], Cgroup: group.path, Started: time.Now().UTC(),
+	})
+}
+
+// startInit admits the namespace to the kernel half, clones init into it and
+// into the cgroup, and hands the sockets born inside to the proxy.
+func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Session) error {
+	if err := s.kernel.admit(spec); err != nil {
+		return err
+	}
+	s.watchDenials()
+	child, err := sandbox.Start(ctx, sandbox.Config{
+		Cgroup: group.agent, Namespace: s.kernel.namespace, Executable: executable,
+		Stdin: s.config.Stdin, Stdout: s.config.Stdout, Stderr: s.config.Stderr,
+		Spec: s.sandboxSpec(spec),
+	})
+	if err != nil {
+		return err
+	}
+	s.child = child
+	s.undo.push(child.Close)
+	listeners, err := child.Listeners()
+	if err != nil {
+		return err
+	}
+	defer closeListeners(listeners)
+	if err := s.kernel.steerTo(listeners); err != nil {
+		return err
+	}
+	return s.proxy.serve(listeners)
+}
+
+func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
+	u := s.config.User
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "localhost"
+	}
+	var forward []uint16
+	for _, f := range spec.Forward {
+		forward = append(forward, f.Port)
+	}
+	return sandbox.Spec{
+		User: sandbox.User{Name: u.Name, Home: u.Home, Shell: u.Shell, UID: u.UID, GID: u.GID, Groups: dropPrivilegedGroups(u.Groups)},
+		Dir:  s.config.Dir, Hostname: hostname, IPv6: s.kernel.namespace.HasIPv6(), Forward: forward,
+		Write: s.absolute(append(slices.Clone(spec.Filesystem.Write), s.config.Write...)),
+		Hide:  s.absolute(spec.Filesystem.Hide), Expose: s.absolute(spec.Filesystem.Expose),
+		HomeMode: spec.Filesystem.Home, Permit: spec.Permit, Memlock: s.memlock,
+	}
+}
+
+// absolute completes paths as the user would mean them: ~ is the agent's home,
+// and what is relative begins at the working directory.
+func (s *Session) absolute(paths []string) []string {
+	var out []string
+	for _, p := range paths {
+		if rest, ok := strings.CutPrefix(p, "~"); ok && (rest == "" || rest[0] == '/') {
+			p = s.config.User.Home + rest
+		}
+		if !filepath.IsAbs(p) {
+			p = filepath.Join(s.config.Dir, p)
+		}
+		out = append(out, filepath.Clean(p))
+	}
+	return out
+}
+
+// launch lets init execute the agent.
+func (s *Session) launch(spec *policy.Session) error {
+	names, err := newNameFiles()
+	if err != nil {
+		return err
+	}
+	extra := append(sandbox.TrustEnv(), placeholderEnviron(spec, s.proxy.placeholders)...)
+	extra = append(extra, gitEnviron(spec)...)
+	err = s.child.Launch(sandbox.Launch{
+		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
+		CA: s.proxy.ca, SystemRoots: names.roots,
+		Hosts: names.hosts, ResolvConf: names.resolvConf, Nsswitch: names.nsswitch,
+	})
+	if err != nil {
+		return err
+	}
+	for _, warning := range s.child.Warnings() {
+		s.config.Notify(warning)
+	}
+	return s.log.Write(audit.Record{
+		Kind: audit.KindSession, Verdict: audit.Allow, Reason: audit.ReasonSessionStart,
+		PID: uint32(s.child.PID()), UID: uint32(s.config.User.UID), Comm: lastElement(s.config.Command[0]),
+	})
+}
+
+func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// ErrProxyDied ends a session whose proxy ended before the agent did.
+var ErrProxyDied = errors.New("the proxy ended; the session was stopped")
+
+// Wait returns when the agent has ended. When the proxy ends first, the agent
+// is killed and the error says so.
+func (s *Session) Wait() (sandbox.Status, error) {
+	type outcome struct {
+		status sandbox.Status
+		err    error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		status, err := s.child.Wait()
+		ended <- outcome{status, err}
+	}()
+	select {
+	case o := <-ended:
+		return o.status, o.err
+	case err := <-s.broken:
+		killErr := s.child.Signal(syscall.SIGKILL) // ends init, and with it every process
+		<-ended
+		return sandbox.Status{}, errors.Join(fmt.Errorf("%w: %w", ErrProxyDied, err), killErr)
+	}
+}
+
+// Signal passes a signal on to the agent.
+func (s *Session) Signal(sig syscall.Signal) error { return s.child.Signal(sig) }
+
+// Close ends the session: whatever is left of the agent is killed, the proxy
+// is told to finish, and everything that Start made is undone.
+func (s *Session) Close() error {
+	close(s.closing)
+	return s.undo.Close()
+}
+
+// ID names the session in state, cgroup and audit.
+func (s *Session) ID() string { return s.id }

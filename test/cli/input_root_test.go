@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/test/rig"
+)
+
+// started is what the agent of these tests prints. It must never be seen.
+const started = "the agent started"
+
+var agent = []string{"echo", started}
+
+func policyFor(from string) string {
+	return fmt.Sprintf("version: 1\ncredentials:\n  demo:\n    from: %s\n    env: [DEMO_KEY]\n    hosts: [api.demo.test]\n    inject: [bearer]\n    allow: [\"GET *\"]\n", from)
+}
+
+func TestBadInputIsRefused(t *testing.T) {
+	w := rig.New(t)
+	w.Write("/etc/phantom-ns/empty", nil, 0o600)
+	w.Write("/etc/phantom-ns/newline", []byte("0123456789abcdef\n0123456789abcdef\n"), 0o600)
+	w.Give("/home/phantom-test/printer", []byte("#!/bin/sh\necho 0123456789abcdef0123456789abcdef\n"), 0o755)
+	tests := []struct {
+		name    string
+		session rig.Session
+		exit    int
+		names   string // the line that names the thing
+		says    string // the line that says what to do
+	}{
+		{"unknown key in the policy", rig.Session{Policy: "version: 1\negres: []\n"}, 125, "session.yaml:2:1", "egres: []"},
+		{"no version", rig.Session{Policy: "egress: []\n"}, 125, "session.yaml", ""},
+		{"empty policy", rig.Session{Policy: "\n"}, 125, "session.yaml", ""},
+		{"missing policy", rig.Session{Flags: []string{"--policy", "/etc/phantom-ns/none.yaml"}}, 125, "/etc/phantom-ns/none.yaml", "check the path"},
+		{"unknown provider", rig.Session{Policy: strings.Replace(policyFor("env:X"), "inject", "provider: nobody\n    inject", 1)}, 125, "nobody", ""},
+		{"unknown credential", rig.Session{With: []string{"nobody"}}, 125, "nobody", "secret set"},
+		{"unset variable", rig.Session{Policy: policyFor("env:UNSET_KEY")}, 125, "env:UNSET_KEY", ""},
+		{"empty credential", rig.Session{Policy: policyFor("file:/etc/phantom-ns/empty")}, 125, "demo", ""},
+		{"newline in a credential", rig.Session{Policy: policyFor("file:/etc/phantom-ns/newline")}, 125, "demo", ""},
+		{"missing file", rig.Session{Policy: policyFor("file:/etc/phantom-ns/absent")}, 125, "file:/etc/phantom-ns/absent", ""},
+		{"exec that the user can write", rig.Session{Policy: policyFor("exec:/home/phantom-test/printer")}, 125, "exec:/home/phantom-test/printer", ""},
+		{"plain root", rig.Session{Root: true}, 125, "never runs as root", "--user"},
+		{"unknown user", rig.Session{User: "nobody-of-that-name"}, 125, "nobody-of-that-name", "--user"},
+		{"unknown flag", rig.Session{Flags: []string{"--no-such-flag"}}, 125, "no-such-flag", "--help"},
+		{"profile, not in this build", rig.Session{Flags: []string{"--profile", "claude"}}, 125, "claude", ""},
+		{"bad host in --allow", rig.Session{Allow: []string{"exa mple.org"}}, 125, "--allow", ""},
+		{"system directory as working directory", rig.Session{Dir: "/etc"}, 125, "/etc", ""},
+		{"command not found", rig.Session{Args: []string{"no-such-command"}}, 127, "no-such-command", "PATH"},
+		{"command not executable", rig.Session{Args: []string{"/etc/passwd"}}, 126, "/etc/passwd", "chmod"},
+	}
+	before := rig.Snapshot(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if test.session.Args == nil {
+				test.session.Args = agent
+			}
+			r := w.Run(test.session)
+			if r.Exit != test.exit {
+				t.Errorf("exit %d, want %d", r.Exit, test.exit)
+			}
+			if strings.Contains(r.Stdout, started) {
+				t.Error("the agent started")
+			}
+			if !strings.Contains(r.Stderr, test.names) || !strings.Contains(r.Stderr, test.says) {
+				t.Errorf("the message lacks %q or %q", test.names, test.says)
+			}
+			if lines := strings.Count(r.Stderr, "\n"); lines < 1 || lines > 3 {
+				t.Errorf("%d lines, want one or two and at most a notice", lines)
+			}
+			if t.Failed() {
+				t.Log(r)
+			}
+		})
+	}
+	if left := rig.Leftovers(t, before); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestPolicyOfAnotherUserShowsNoLine(t *testing.T) {
+	w := rig.New(t)
+	const secret = "this-line-is-not-for-everyone"
+	w.Write("/etc/phantom-ns/private.yaml", []byte("version: 1\n"+secret+": true\n"), 0o600)
+	r := w.Run(rig.Session{Flags: []string{"--policy", "/etc/phantom-ns/private.yaml"}, Args: agent})
+	if r.Exit != 125 || !strings.Contains(r.Stderr, "private.yaml:2") {
+		t.Errorf("want exit 125 and the place of the error: %v", r)
+	}
+	if strings.Contains(r.Stderr, secret) || strings.Contains(r.Stdout, started) {
+		t.Errorf("a line of a private file was shown, or the agent started: %v", r)
+	}
+	w.Write("/home/other/policy.yaml", []byte("version: 1\n"), 0o600)
+	if err := w.Do(func() error { return os.Chown("/home/other/policy.yaml", rig.UID+1, rig.GID+1) }); err != nil {
+		t.Fatal(err)
+	}
+	r = w.Run(rig.Session{Flags: []string{"--policy", "/home/other/policy.yaml"}, Args: agent})
+	if r.Exit != 125 || !strings.Contains(r.Stderr, "permission denied") {
+		t.Errorf("another user's private policy was used: %v", r)
+	}
+}
+
+func TestNotRootIsRefused(t *testing.T) {
+	w := rig.New(t)
+	cmd := exec.Command(rig.Binary(t), "run", "true")
+	var out strings.Builder
+	cmd.Stderr = &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: rig.UID, Gid: rig.GID}}
+	err := w.Do(cmd.Run)
+	if cmd.ProcessState.ExitCode() != 125 || !strings.Contains(out.String(), "sudo") {
+		t.Errorf("exit %v: %s", err, out.String())
+	}
+}
+
+func TestWithoutCgroup2IsRefused(t *testing.T) {
+	w := rig.New(t)
+	err := w.Do(func() error {
+		for {
+			point, err := cgroup2Mount()
+			if err != nil || point == "" {
+				return err
+			}
+			if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.Run(rig.Session{Args: agent})
+	if r.Exit != 125 || !strings.Contains(r.Stderr, "cgroup v2") || !strings.Contains(r.Stderr, "mount -t cgroup2") || strings.Contains(r.Stdout, started) {
+		t.Errorf("got %v", r)
+	}
+}
+
+// cgroup2Mount returns where the calling thread sees cgroup v2, or nothing.
+func cgroup2Mount() (string, error) {
+	data, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		if place, source, ok := strings.Cut(line, " - "); ok && strings.HasPrefix(source, "cgroup2 ") {
+			return strings.Fields(place)[4], nil
+		}
+	}
+	return "", nil
+}
+
+// The kernel itself tells a program of this personality that it is a 2.6.
+func TestKernelBelowTheFloorIsRefused(t *testing.T) {
+	w := rig.New(t)
+	const uname26 = 0x0020000 // UNAME26, linux/personality.h
+	var r rig.Result
+	err := w.Do(func() error {
+		_, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, uname26, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = w.Run(rig.Session{Args: agent})
+	if r.Exit != 125 || !strings.Contains(r.Stderr, "below 5.10") || strings.Contains(r.Stdout, started) {
+		t.Errorf("got %v", r)
+	}
+}
+
+func TestIPv6SwitchedOffWorks(t *testing.T) {
+	w := rig.New(t)
+	w.DisableIPv6()
+	if r := w.Run(rig.Session{Args: agent}); r.Exit != 0 || !strings.Contains(r.Stdout, started) {
+		t.Errorf("got %v", r)
+	}
+}
