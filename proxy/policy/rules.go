@@ -111,7 +111,7 @@ func (r *Rules) gate(host string, port uint16) (*gate, string) {
 		return nil, ReasonHost
 	case s.ports[port] != nil:
 		return s.ports[port], ReasonAllowed
-	case port == portHTTP:
+	case port == portHTTP && s.inspectsTLS():
 		return nil, ReasonPlaintext
 	}
 	return nil, ReasonPort
