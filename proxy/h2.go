@@ -3,65 +3,33 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 )
 
-// connKey finds the connection in a request's context.
-type connKey struct{}
+// nothing is a listener that has ended.
+type nothing struct{}
 
-// handoff is the listener by which connections that chose h2 reach net/http,
-// which speaks it on a literal *tls.Conn alone.
-type handoff struct {
-	conns chan *tls.Conn
-	done  chan struct{}
-	once  sync.Once
-}
+func (nothing) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (nothing) Close() error              { return nil }
+func (nothing) Addr() net.Addr            { return &net.TCPAddr{} }
 
-func newHandoff() *handoff {
-	return &handoff{conns: make(chan *tls.Conn), done: make(chan struct{})}
-}
-
-func (h *handoff) give(conn *tls.Conn) {
-	select {
-	case h.conns <- conn:
-	case <-h.done:
-		conn.Close()
-	}
-}
-
-func (h *handoff) Accept() (net.Conn, error) {
-	select {
-	case conn := <-h.conns:
-		return conn, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *handoff) Close() error {
-	h.once.Do(func() { close(h.done) })
-	return nil
-}
-
-func (h *handoff) Addr() net.Addr { return &net.TCPAddr{} }
-
-// startH2 makes the h2 server and starts its one accept loop.
-func (s *Server) startH2() {
-	s.handoff = newHandoff()
+// newH2 makes net/http's h2 server. It never listens: connections are given to
+// its TLSNextProto function, because net/http speaks h2 on a literal *tls.Conn
+// alone, and because the handler it wraps around ours would hide the scheme.
+func (s *Server) newH2() error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	s.h2 = &http.Server{
-		Handler:                      http.HandlerFunc(s.serveH2),
 		DisableGeneralOptionsHandler: true,
 		MaxHeaderBytes:               s.limits.HeaderBytes,
 		IdleTimeout:                  idleTimeout,
@@ -72,15 +40,27 @@ func (s *Server) startH2() {
 			WriteByteTimeout:     writeTimeout,
 		},
 		ErrorLog: log.New(quietLog{s.logger}, "", 0),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, conn.(*tls.Conn).NetConn().(*agentConn))
-		},
 	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		s.h2.Serve(s.handoff)
-	}()
+	// Serve sets TLSNextProto before it accepts.
+	if err := s.h2.Serve(nothing{}); !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("configure h2: %w", err)
+	}
+	if s.h2.TLSNextProto["h2"] == nil {
+		return errors.New("configure h2: net/http has it switched off")
+	}
+	return nil
+}
+
+// serveH2 serves a connection that chose h2 until it ends.
+func (s *Server) serveH2(c *agentConn, conn *tls.Conn) {
+	defer conn.Close()
+	s.h2.TLSNextProto["h2"](s.h2, conn, h2Handler{s, c})
+}
+
+// h2Handler serves the streams of one connection.
+type h2Handler struct {
+	server *Server
+	conn   *agentConn
 }
 
 // quietLog drops net/http's own lines but for the fact that there was one: they
@@ -92,15 +72,15 @@ func (q quietLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// serveH2 turns one stream into an exchange.
-func (s *Server) serveH2(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP turns one stream into an exchange.
+func (h h2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := h.server
 	if !s.track() {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.wg.Done()
-	c := r.Context().Value(connKey{}).(*agentConn)
 	x := &exchange{
-		conn: c, proto: "h2", scheme: "https",
+		conn: h.conn, proto: "h2", scheme: "https",
 		method: r.Method, target: r.RequestURI, authority: r.Host,
 		header: r.Header, length: r.ContentLength,
 		body: newRequestBody(r.Body),
@@ -131,6 +111,9 @@ func (s *Server) exchangeH2(r *http.Request, x *exchange) error {
 // checkH2 judges what net/http leaves visible of a stream's head: the scheme,
 // a Host beside :authority, and lengths (RFC 9113 sections 8.1.1 and 8.3.1).
 func checkH2(r *http.Request) *refusal {
+	if err := checkMethod(r.Method); err != nil {
+		return headRefusal(err)
+	}
 	if r.TLS == nil {
 		return &refusal{status: http.StatusBadRequest, reason: audit.ReasonBadScheme}
 	}

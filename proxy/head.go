@@ -55,28 +55,28 @@ var errHeadTooLarge = &headError{http.StatusRequestHeaderFieldsTooLarge, audit.R
 // reads no byte beyond it. An io error before the first byte is returned as is,
 // so that the caller can tell an ended connection from a broken head.
 func readBlock(br *bufio.Reader, buf []byte, limit int) ([]byte, error) {
-	for {
-		line, err := br.ReadSlice('\n')
-		if len(buf)+len(line) > limit {
+	for start := 0; ; { // of the current line
+		part, err := br.ReadSlice('\n')
+		if len(buf)+len(part) > limit {
 			return buf, errHeadTooLarge
 		}
-		start := len(buf)
-		buf = append(buf, line...)
+		buf = append(buf, part...)
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		if err != nil {
 			return buf, err
 		}
-		if start == 0 && len(line) <= 2 {
+		line := buf[start:]
+		switch {
+		case !bytes.HasSuffix(line, []byte("\r\n")):
+			return buf, malformed(audit.ReasonBadRequest, "bare line feed")
+		case len(line) == 2 && start == 0:
 			return buf, malformed(audit.ReasonBadRequest, "empty request line")
-		}
-		if len(line) == 1 || len(line) == 2 && line[0] == '\r' {
-			if !bytes.HasSuffix(buf, []byte("\r\n\r\n")) {
-				return buf, malformed(audit.ReasonBadRequest, "bare line feed")
-			}
+		case len(line) == 2:
 			return buf, nil
 		}
+		start = len(buf)
 	}
 }
 

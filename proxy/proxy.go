@@ -85,7 +85,6 @@ type Server struct {
 	upstream *upstream
 	cookies  *cookies
 	h2       *http.Server
-	handoff  *handoff
 
 	ctx       context.Context // ended by Close
 	cancel    context.CancelFunc
@@ -121,7 +120,9 @@ func New(config Config) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.upstream = newUpstream(config)
-	s.startH2()
+	if err := s.newH2(); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
 	return s, nil
 }
 
@@ -183,8 +184,6 @@ func (s *Server) Close() error {
 	for _, c := range conns {
 		c.Close()
 	}
-	s.handoff.Close()
-	s.h2.Close()
 	s.wg.Wait()
 	s.upstream.close()
 	return errors.Join(errs...)

@@ -34,7 +34,7 @@ func (s *Server) serveTLS(c *agentConn) {
 	}
 	c.SetDeadline(time.Time{})
 	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		s.handoff.give(conn)
+		s.serveH2(c, conn)
 		return
 	}
 	s.serveH1(c, conn, "https")

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -121,7 +122,7 @@ func (r *recorder) serveConn(conn net.Conn) {
 		if respond != nil {
 			answer = respond(req)
 		}
-		if _, err := io.WriteString(conn, answer); err != nil {
+		if _, err := io.WriteString(conn, answer); err != nil || strings.Contains(answer, "Connection: close") {
 			return
 		}
 	}
@@ -204,4 +205,15 @@ func newWorld(t testing.TB) (*rig, *recorder, *recorder) {
 	world := newAuthority(t)
 	up, plain := newRecorder(t, world, nil), newRecorder(t, nil, nil)
 	return newRig(t, testSession(up.address(), plain.address()), world, nil), up, plain
+}
+
+// closeConns ends every connection, once what was written has been.
+func (r *recorder) closeConns() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.open {
+		if cw, ok := c.(closeWriter); ok {
+			cw.CloseWrite()
+		}
+	}
 }
