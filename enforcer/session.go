@@ -164,10 +164,12 @@ func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
 	for _, f := range spec.Forward {
 		forward = append(forward, f.Port)
 	}
+	write := s.absolute(append(slices.Clone(spec.Filesystem.Write), s.config.Write...))
+	write = slices.DeleteFunc(write, func(p string) bool { return p == s.config.Dir })
 	return sandbox.Spec{
 		User: sandbox.User{Name: u.Name, Home: u.Home, Shell: u.Shell, UID: u.UID, GID: u.GID, Groups: dropPrivilegedGroups(u.Groups)},
 		Dir:  s.config.Dir, Hostname: hostname, IPv6: s.kernel.namespace.HasIPv6(), Forward: forward,
-		Write: s.absolute(append(slices.Clone(spec.Filesystem.Write), s.config.Write...)),
+		Write: write,
 		Hide:  s.absolute(spec.Filesystem.Hide), Expose: s.absolute(spec.Filesystem.Expose),
 		HomeMode: spec.Filesystem.Home, Permit: spec.Permit, Memlock: s.memlock,
 	}
@@ -186,7 +188,8 @@ func (s *Session) absolute(paths []string) []string {
 		}
 		out = append(out, filepath.Clean(p))
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // launch lets init execute the agent.
