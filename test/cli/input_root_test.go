@@ -42,7 +42,7 @@ func TestBadInputIsRefused(t *testing.T) {
 		{"no version", rig.Session{Policy: "egress: []\n"}, 125, "session.yaml", ""},
 		{"empty policy", rig.Session{Policy: "\n"}, 125, "session.yaml", ""},
 		{"missing policy", rig.Session{Flags: []string{"--policy", "/etc/phantom-ns/none.yaml"}}, 125, "/etc/phantom-ns/none.yaml", "check the path"},
-		{"unknown provider", rig.Session{Policy: strings.Replace(policyFor("env:X"), "inject", "provider: nobody\n    inject", 1)}, 125, "nobody", ""},
+		{"unknown provider", rig.Session{Policy: strings.Replace(policyFor("env:DEMO"), "inject", "provider: nobody\n    inject", 1), Env: []string{"DEMO=0123456789abcdef0123456789abcdef"}}, 125, "nobody", ""},
 		{"unknown credential", rig.Session{With: []string{"nobody"}}, 125, "nobody", "secret set"},
 		{"unset variable", rig.Session{Policy: policyFor("env:UNSET_KEY")}, 125, "env:UNSET_KEY", ""},
 		{"empty credential", rig.Session{Policy: policyFor("file:/etc/phantom-ns/empty")}, 125, "demo", ""},
