@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+func syntheticSession() Session {
+	session := testSession()
+	session.Synthetic4 = netip.MustParsePrefix("198.18.0.0/16")
+	return session
+}
+
+// attached counts the programs that the kernel says hang at the cgroup.
+func (r *rig) attached() (n int) {
+	r.t.Helper()
+	for _, hook := range r.object.hooks() {
+		result, err := link.QueryPrograms(link.QueryOptions{Target: int(r.cgroup.Fd()), Attach: hook.attach})
+		require(r.t, err)
+		n += len(result.Programs)
+	}
+	return n
+}
+
+func TestHooksOutliveTheCollector(t *testing.T) {
+	r := newRig(t, Options{})
+	r.attach(syntheticSession())
+	want := len(r.object.hooks())
+	for range 3 {
+		runtime.GC()
+		if got := r.attached(); got != want {
+			t.Fatalf("%d hooks attached after a collection, want %d", got, want)
+		}
+	}
+	if got, _ := r.act("bpf: connect"); got != "ECONNREFUSED" {
+		t.Errorf("connect: %s", got)
+	}
+	require(t, r.object.Detach())
+	if got := r.attached(); got != 0 {
+		t.Errorf("%d hooks attached after Detach", got)
+	}
+}
+
+func TestDenialIsCountedAndTold(t *testing.T) {
+	for _, legacy := range []bool{false, true} {
+		t.Run(fmt.Sprintf("legacy %v", legacy), func(t *testing.T) {
+			r := newRig(t, Options{Legacy: legacy})
+			r.attach(syntheticSession())
+			reader, err := r.object.Denials()
+			require(t, err)
+			defer reader.Close()
+			errno, pid := r.act("bpf: connect")
+			if want := map[bool]string{false: "ECONNREFUSED", true: "EPERM"}[legacy]; errno != want {
+				t.Errorf("connect: %s, want %s", errno, want)
+			}
+			denial, err := reader.Read()
+			require(t, err)
+			want := Denial{
+				Netns: r.cookie, Reason: ReasonUndeclared, PID: pid, Comm: "exe", Proto: unix.IPPROTO_TCP,
+				Dst: netip.MustParseAddrPort("203.0.113.1:443"), Time: denial.Time,
+			}
+			if legacy {
+				want.Netns = 0
+			}
+			if denial != want || denial.Time == 0 {
+				t.Errorf("told %+v, want %+v", denial, want)
+			}
+			counts, err := r.object.Counts(r.cookie)
+			require(t, err)
+			if counts[ReasonUndeclared] != 1 || len(counts) != len(Reasons()) {
+				t.Errorf("counts %v", counts)
+			}
+		})
+	}
+}
+
+func TestDenialsAreBoundedAndNoneIsForgotten(t *testing.T) {
+	const tries, perSecond = 200, 64
+	r := newRig(t, Options{})
+	r.attach(syntheticSession())
+	reader, err := r.object.Denials()
+	require(t, err)
+	defer reader.Close()
+	r.act("bpf: connect 200")
+	var ledger redirectLedger
+	require(t, r.object.objects.Ledgers.Lookup(r.cookie, &ledger))
+	if ledger.Counts[ReasonUndeclared] != tries {
+		t.Errorf("counted %d of %d", ledger.Counts[ReasonUndeclared], tries)
+	}
+	window := ledger.Windows[ReasonUndeclared]
+	if window.Told != perSecond || window.Suppressed != tries-perSecond { // 200 refused connects take a few milliseconds
+		t.Errorf("window %+v: want %d told", window, perSecond)
+	}
+	for range perSecond {
+		denial, err := reader.Read()
+		require(t, err)
+		if denial.Suppressed != 0 {
+			t.Errorf("told %+v within the limit", denial)
+		}
+	}
+	require(t, r.object.objects.Ledgers.Put(r.cookie, expireWindows(ledger)))
+	r.act("bpf: connect")
+	denial, err := reader.Read()
+	require(t, err)
+	if denial.Suppressed != tries-perSecond {
+		t.Errorf("told %d suppressed, want %d", denial.Suppressed, tries-perSecond)
+	}
+}
+
+// expireWindows lets a second pass.
+func expireWindows(ledger redirectLedger) *redirectLedger {
+	for i := range ledger.Windows {
+		ledger.Windows[i].Since = 0
+	}
+	return &ledger
+}
+
+func TestReaderEndsWhenClosed(t *testing.T) {
+	r := newRig(t, Options{})
+	reader, err := r.object.Denials()
+	require(t, err)
+	done := make(chan error)
+	go func() {
+		_, err := reader.Read()
+		done <- err
+	}()
+	require(t, reader.Close())
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Errorf("read: %v, want %v", err, ErrClosed)
+	}
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	r := newRig(t, Options{})
+	require(t, r.object.Attach(r.cgroup))
+	if got, _ := r.act("bpf: connect"); got != "EACCES" {
+		t.Errorf("unknown namespace: %s", got)
+	}
+	counts, err := r.object.Counts(0)
+	require(t, err)
+	if counts[ReasonSession] == 0 {
+		t.Errorf("counts of strangers: %v", counts)
+	}
+	require(t, r.object.AddSession(r.cookie, syntheticSession()))
+	if got, _ := r.act("bpf: connect"); got != "ECONNREFUSED" {
+		t.Errorf("session: %s", got)
+	}
+	require(t, r.object.RemoveSession(r.cookie))
+	require(t, r.object.RemoveSession(r.cookie))
+	if got, _ := r.act("bpf: connect"); got != "EACCES" {
+		t.Errorf("removed session: %s", got)
+	}
+}
+
+func TestStrangersPassWhenShared(t *testing.T) {
+	r := newRig(t, Options{Shared: true})
+	require(t, r.object.Attach(r.cgroup))
+	if got, _ := r.act("bpf: connect"); got != "ENETUNREACH" { // the kernel's own: no route
+		t.Errorf("unknown namespace: %s", got)
+	}
+}
+
+func TestSessionsLeaveNothing(t *testing.T) {
+	r := newRig(t, Options{Sessions: 2})
+	for range 10 {
+		require(t, r.object.AddSession(1, syntheticSession()))
+		require(t, r.object.AddSession(2, syntheticSession()))
+		if err := r.object.AddSession(2, syntheticSession()); !errors.Is(err, ErrSessionExists) {
+			t.Errorf("second session of a namespace: %v", err)
+		}
+		if err := r.object.AddSession(3, syntheticSession()); err == nil {
+			t.Error("third session of two: no error")
+		}
+		require(t, r.object.RemoveSession(1))
+		require(t, r.object.RemoveSession(2))
+	}
+	for _, m := range []*ebpf.Map{r.object.objects.Sessions, r.object.objects.Inflight, r.object.objects.Prefixes} {
+		if err := m.NextKey(nil, make([]byte, m.KeySize())); !errors.Is(err, ebpf.ErrKeyNotExist) {
+			t.Errorf("%s is not empty: %v", m, err)
+		}
+	}
+}
+
+func TestOtherOptionsAreTheKernels(t *testing.T) {
+	r := newRig(t, Options{})
+	r.attach(syntheticSession())
+	if got, _ := r.act("bpf: options"); got != "ok" {
+		t.Error(got)
+	}
+}
+
+// The 64-byte answer is what the proxy reads; plain callers get plain addresses.
+func TestOriginIsAnswered(t *testing.T) {
+	for _, legacy := range []bool{false, true} {
+		r := newRig(t, Options{Legacy: legacy})
+		r.attach(syntheticSession())
+		line, _ := r.act("bpf: origin")
+		var pid, cookie uint64
+		_, err := fmt.Sscan(line, &pid, &cookie)
+		require(t, err)
+		sockaddr4 := "0200" + "01bb" + "c6120001" + strings.Repeat("00", 8)
+		sockaddr6 := "0a00" + "01bb" + "00000000" + "00000000000000000000ffffc6120001" + "00000000"
+		full := sockaddr4 + strings.Repeat("00", 16) + fmt.Sprintf("%x%x%x",
+			binary.NativeEndian.AppendUint32(nil, uint32(pid)), make([]byte, 4), binary.NativeEndian.AppendUint64(nil, cookie)) +
+			fmt.Sprintf("%x", "exe") + strings.Repeat("00", 13)
+		want := fmt.Sprintf("%d %d %s|%s|%s|", pid, cookie, full, sockaddr4, sockaddr6)
+		errnos, ok := strings.CutPrefix(line, want)
+		if !ok {
+			t.Errorf("legacy %v:\ngot  %s\nwant %s", legacy, line, want)
+		}
+		for errno := range strings.SplitSeq(errnos, "|") { // the kernel's own, which conntrack decides
+			if errno != "ENOPROTOOPT" && errno != "ENOENT" && errno != "EINVAL" {
+				t.Errorf("legacy %v: a short buffer, or the connecting side, got %s", legacy, errno)
+			}
+		}
+	}
+}
