@@ -99,7 +99,7 @@ func numeric(label string) bool {
 	return strings.Trim(label, "0123456789") == ""
 }
 
-// pattern is a canonical host, or "*." and a canonical host. The wildcard
+// canonicalPattern is Canonical for a host, or "*." and a host. The wildcard
 // stands for one or more whole labels, so it never matches the apex.
 func canonicalPattern(text string) (string, error) {
 	base, wild := strings.CutPrefix(text, "*.")
@@ -116,7 +116,8 @@ func canonicalPattern(text string) (string, error) {
 	return "*." + name, nil
 }
 
-// covers reports whether every host that inner matches is matched by outer.
+// covers reports whether every host that inner matches is matched by outer; both
+// are canonical patterns.
 func covers(outer, inner string) bool {
 	if outer == inner {
 		return true

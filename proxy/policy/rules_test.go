@@ -231,3 +231,17 @@ func expected(s *Session, host string, port uint16) (want expectation) {
 	want.foreign = entry != nil && entry.Foreign && best >= bound
 	return want
 }
+
+func BenchmarkRequest(b *testing.B) {
+	c := credentialFor("x", "*.b.test")
+	c.Allow = []Allow{{"GET", "*", "p:1"}, {"POST", "/v1/**", "p:2"}}
+	r, err := Compile(&Session{Credentials: []Credential{c}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	own := r.Connect("a.b.test", 443).Credentials[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Request(Request{Host: "a.b.test", Port: 443, Method: "POST", Path: "/v1/chat/completions", Credential: own})
+	}
+}
