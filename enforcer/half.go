@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 
 	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/netns"
@@ -39,16 +40,30 @@ func loadKernelHalf(agent *os.File) <-chan *kernelHalf {
 	return done
 }
 
-func (h *kernelHalf) load(agent *os.File) (err error) {
+// load does its three independent parts side by side: each waits for the
+// kernel most of its time.
+func (h *kernelHalf) load(agent *os.File) error {
+	var errs [3]error
+	var wg sync.WaitGroup
+	wg.Go(func() { errs[0] = h.attach(agent) })
+	wg.Go(func() { errs[1] = h.makeNamespace() })
+	wg.Go(func() { h.steer, errs[2] = bpf.LoadSteer() })
+	wg.Wait()
+	return errors.Join(errs[:]...)
+}
+
+func (h *kernelHalf) attach(agent *os.File) (err error) {
 	if h.programs, err = bpf.Load(bpf.Options{}); err != nil {
 		return err
 	}
 	if err = h.programs.Attach(agent); err != nil {
 		return err
 	}
-	if h.denials, err = h.programs.Denials(); err != nil {
-		return err
-	}
+	h.denials, err = h.programs.Denials()
+	return err
+}
+
+func (h *kernelHalf) makeNamespace() (err error) {
 	if h.namespace, err = netns.New(); err != nil {
 		return err
 	}
@@ -74,10 +89,7 @@ func (h *kernelHalf) admit(spec *policy.Session) error {
 
 // steerTo attaches the second layer, which sends connections that no hook saw
 // to the same listeners.
-func (h *kernelHalf) steerTo(l *sandbox.Listeners) (err error) {
-	if h.steer, err = bpf.LoadSteer(); err != nil {
-		return err
-	}
+func (h *kernelHalf) steerTo(l *sandbox.Listeners) error {
 	tcp4, err := descriptor(l.TCP4)
 	if err != nil {
 		return err

@@ -38,8 +38,27 @@ var hints = []struct {
 	{secret.ErrShort, "check that the source gives the whole credential"},
 	{secret.ErrNoKey, "restore the key file from a backup, or remove the store and set the credentials again"},
 	{errUnsupported, "leave it out; credentials and hosts can be named by --with and --allow"},
-	{fs.ErrPermission, "check who owns the file and who may read it"},
-	{fs.ErrNotExist, "check the path"},
+}
+
+// stageHints are about a step of init's that refused.
+var stageHints = map[sandbox.Stage]string{
+	sandbox.StageStart:  "phantom-ns needs a root that may make namespaces: not one of a container without CAP_SYS_ADMIN",
+	sandbox.StageListen: "choose another port under forward:",
+	sandbox.StageMount:  "start it in a project folder of the user's, and name others to write with --write",
+}
+
+// fileHint is about a file that was named and could not be read.
+func fileHint(err error) string {
+	var path *fs.PathError
+	switch {
+	case !errors.As(err, &path):
+		return ""
+	case errors.Is(err, fs.ErrPermission):
+		return "check who owns the file and who may read it"
+	case errors.Is(err, fs.ErrNotExist):
+		return "check the path"
+	}
+	return ""
 }
 
 // hintFor returns the hint of the first line that fits, or nothing.
@@ -61,5 +80,9 @@ func hintFor(err error) string {
 			return h.hint
 		}
 	}
-	return ""
+	var stage *sandbox.StageError
+	if errors.As(err, &stage) {
+		return stageHints[stage.Stage]
+	}
+	return fileHint(err)
 }
