@@ -160,7 +160,7 @@ func (s *Session) stageCommand(stage string, group *cgroup, files ...*os.File) *
 	cmd := exec.Command(executable)
 	cmd.Args = []string{stage}
 	cmd.Env = []string{}
-	cmd.Stderr = s.config.Stderr
+	cmd.Stderr = &lines{from: strings.TrimPrefix(stage, "phantom-ns: "), tell: s.config.Notify}
 	cmd.ExtraFiles = files
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{

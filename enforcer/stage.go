@@ -46,13 +46,27 @@ func ProxyMain() {
 		fmt.Fprintln(os.Stderr, ProxyStage+":", err)
 		os.Exit(125)
 	}
-	stage := &proxyStage{control: ctl, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	stage := &proxyStage{control: ctl, log: newStageLogger()}
 	if err := stage.run(); err != nil {
 		// Where the supervisor is gone there is nobody left to tell.
 		_ = ctl.send(message{Kind: msgFailed, Stage: stage.at, Text: err.Error()})
 		os.Exit(125)
 	}
 	os.Exit(0)
+}
+
+// newStageLogger writes lines for the supervisor to hand on, which knows the
+// time.
+func newStageLogger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
 }
 
 // hideProcess leaves nothing for a core file, a debugger or the swap device.
@@ -245,7 +259,9 @@ func (p *proxyStage) serveSocket(name socketName, f *os.File) error {
 // answers on some of them only would look alive.
 func (p *proxyStage) ends(name socketName, serve func() error) {
 	err := serve()
-	p.log.Error("listener ended", "role", name.Role, "error", err)
+	if !errors.Is(err, net.ErrClosed) {
+		p.log.Error("listener ended", "role", name.Role, "error", err)
+	}
 	p.control.Close()
 }
 

@@ -20,7 +20,7 @@ import (
 // stages are the processes that the supervisor starts. They never return.
 var stages = map[string]func(){
 	enforcer.ProxyStage: enforcer.ProxyMain,
-	sandbox.InitStage:       sandbox.Main,
+	sandbox.InitStage:   sandbox.Main,
 	secret.Stage:        secret.Main,
 }
 
