@@ -23,6 +23,7 @@ import (
 type recorder struct {
 	listener net.Listener
 	respond  func(*http.Request) string
+	echo     bool // after the answer
 
 	mu       sync.Mutex
 	bytes    bytes.Buffer
@@ -116,13 +117,17 @@ func (r *recorder) serveConn(conn net.Conn) {
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		r.mu.Lock()
 		r.requests = append(r.requests, req)
-		respond := r.respond
+		respond, echo := r.respond, r.echo
 		r.mu.Unlock()
 		answer := okAnswer
 		if respond != nil {
 			answer = respond(req)
 		}
 		if _, err := io.WriteString(conn, answer); err != nil || strings.Contains(answer, "Connection: close") {
+			return
+		}
+		if echo {
+			io.Copy(conn, br)
 			return
 		}
 	}
