@@ -63,8 +63,12 @@ func (s *Server) exchange(ctx context.Context, x *exchange) error {
 		return s.refuse(x, r)
 	}
 	resp, err := s.upstream.send(ctx, x)
+	if err != nil && ctx.Err() != nil { // the agent left; how far it got nobody knows
+		x.record.Verdict, x.record.Reason = audit.Allow, audit.ReasonAllowed
+		return errAbort
+	}
 	if err != nil {
-		return s.refuse(x, sendRefusal(ctx, x, err))
+		return s.refuse(x, sendRefusal(x, err))
 	}
 	defer resp.Body.Close()
 	return s.relay(x, resp)
@@ -76,14 +80,12 @@ func (x *exchange) begin() {
 	x.record.ID = audit.NewID()
 	x.record.Proto, x.record.Method = x.proto, x.method
 	x.record.Path, _, _ = cutQuery(x.target)
+	x.record.Verdict, x.record.Reason = audit.Deny, audit.ReasonInternal // until something else is decided
 }
 
 // finish writes the request's one record.
 func (s *Server) finish(x *exchange) {
 	r := &x.record
-	if r.Reason == "" { // the agent left before there was an answer
-		r.Verdict, r.Reason = audit.Allow, audit.ReasonAllowed
-	}
 	if x.body != nil {
 		r.BytesIn = uint64(x.body.count())
 	}

@@ -79,6 +79,7 @@ func (h h2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.wg.Done()
+	defer s.recoverStream()
 	x := &exchange{
 		conn: h.conn, proto: "h2", scheme: "https",
 		method: r.Method, target: r.RequestURI, authority: r.Host,
@@ -95,6 +96,19 @@ func (h h2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.body.stop()
 	if err != nil {
 		panic(http.ErrAbortHandler) // resets the stream
+	}
+}
+
+// recoverStream turns a fault of ours into the end of one stream, and keeps the
+// panic's value from net/http, which would print it.
+func (s *Server) recoverStream() {
+	switch v := recover(); v {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(v)
+	default:
+		s.logPanic(v)
+		panic(http.ErrAbortHandler)
 	}
 }
 

@@ -72,6 +72,7 @@ type records struct {
 	cond *sync.Cond
 	list []audit.Record
 	err  error
+	lost int // records refused with err
 }
 
 func newRecords() *records {
@@ -84,6 +85,8 @@ func (r *records) Write(rec audit.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
+		r.lost++
+		r.cond.Broadcast()
 		return r.err
 	}
 	if err := rec.Check(); err != nil {
@@ -105,6 +108,21 @@ func (r *records) wait(n int) []audit.Record {
 }
 
 func (r *records) last(n int) audit.Record { return r.wait(n)[n-1] }
+
+func (r *records) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+// waitLost returns once n records were refused.
+func (r *records) waitLost(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.lost < n {
+		r.cond.Wait()
+	}
+}
 
 // originConn is a server-side connection that knows where it was going.
 type originConn struct {
@@ -204,8 +222,8 @@ func newRig(t testing.TB, session *policy.Session, world *ca.Authority, change f
 	if r.server, err = New(config); err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan error, 1)
-	go func() { served <- r.server.Serve(r.listener) }()
+	served, listener := make(chan error, 1), r.listener
+	go func() { served <- r.server.Serve(listener) }()
 	t.Cleanup(func() {
 		r.server.Close()
 		if err := <-served; !errors.Is(err, ErrClosed) {

@@ -169,6 +169,7 @@ func (c *Config) defaults() {
 // Close ends every listener and connection and returns when no goroutine of
 // the server is left. It may be called again.
 func (s *Server) Close() error {
+	s.cancel() // first, so that an accept that fails knows why
 	s.mu.Lock()
 	s.closed = true
 	var errs []error
@@ -180,7 +181,6 @@ func (s *Server) Close() error {
 		conns = append(conns, c)
 	}
 	s.mu.Unlock()
-	s.cancel()
 	for _, c := range conns {
 		c.Close()
 	}

@@ -3,7 +3,6 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -97,14 +96,11 @@ func headRefusal(err error) *refusal {
 
 // sendRefusal is the answer to a request that got no answer from upstream. When
 // the agent's own body ended it, that is what it is told.
-func sendRefusal(ctx context.Context, x *exchange, err error) *refusal {
+func sendRefusal(x *exchange, err error) *refusal {
 	if x.body != nil {
 		if failure := x.body.failure(); failure != nil {
 			return bodyRefusal(failure)
 		}
-	}
-	if ctx.Err() != nil {
-		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonTimeout, cause: ctx.Err()}
 	}
 	if errors.Is(err, swap.ErrNoValue) {
 		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonCredentialUnavailable, cause: err}

@@ -145,11 +145,15 @@ func (s *Server) release(c *agentConn) {
 	<-s.slots
 }
 
-// recoverConn ends one connection, and not the session, on a fault of ours. The
-// panic's value is not printed: it may hold anything.
+// logPanic keeps the value to itself: it may hold anything.
+func (s *Server) logPanic(v any) {
+	s.logger.Error("handler panicked", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+}
+
+// recoverConn ends one connection, and not the session, on a fault of ours.
 func (s *Server) recoverConn(c *agentConn) {
 	if v := recover(); v != nil {
-		s.logger.Error("connection handler panicked", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+		s.logPanic(v)
 		c.refuse(audit.ReasonInternal)
 	}
 }
