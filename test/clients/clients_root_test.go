@@ -14,12 +14,9 @@ import (
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
-// Where test/setup/install.sh clients puts the pinned clients.
-const (
-	installed = "/var/cache/phantom-ns-test/clients"
-	python    = installed + "/venv/bin/python"
-	node      = installed + "/node"
-)
+// installed is where test/setup/install.sh clients puts the pinned clients. In
+// a trial they appear in the working directory, as a project's own would.
+const installed = "/var/cache/phantom-ns-test/clients"
 
 // client is one program and the API it talks to.
 type client struct {
@@ -28,6 +25,7 @@ type client struct {
 	files   []string // of testdata, copied to the working directory
 	args    []string // the command, started there
 	answers int      // how often it prints what upstream said
+	says    string // what else it prints
 	// cooperates: it needs a variable that run sets to trust the session.
 	cooperates bool
 }
@@ -39,20 +37,20 @@ func clients() []client {
 	}
 	gh := `exec curl -sS --fail-with-body -H "Authorization: token $GITHUB_TOKEN" https://api.github.com/user`
 	return []client{
-		{name: "curl", api: openai, args: curl(), answers: 1},
-		{name: "curl over HTTP 1", api: openai, args: curl("--http1.1"), answers: 1},
+		{name: "curl", api: openai, args: curl(), answers: 1, says: "HTTP/2 200"},
+		{name: "curl over HTTP 1", api: openai, args: curl("--http1.1"), answers: 1, says: "HTTP/1.1 200"},
 		{name: "curl that refuses proxies", api: openai, args: curl("--noproxy", "*"), answers: 1},
 		{name: "curl with a token", api: github, args: []string{"/bin/sh", "-c", gh}, answers: 1},
-		{name: "static Go", api: openai, args: []string{"./goclient"}, answers: 1},
+		{name: "static Go", api: openai, args: []string{"./goclient"}, answers: 1, says: "HTTP/2.0"},
 		{name: "Python urllib", api: openai, files: []string{"client_urllib.py"}, args: []string{"/usr/bin/python3", "client_urllib.py"}, answers: 1},
-		{name: "Python requests", api: openai, files: []string{"client_requests.py"}, args: []string{python, "client_requests.py"}, answers: 2},
-		{name: "Python httpx", api: openai, files: []string{"client_httpx.py"}, args: []string{python, "client_httpx.py"}, answers: 1},
-		{name: "Python openai", api: openai, files: []string{"client_openai.py"}, args: []string{python, "client_openai.py"}, answers: 4},
-		{name: "Python anthropic", api: anthropic, files: []string{"client_anthropic.py"}, args: []string{python, "client_anthropic.py"}, answers: 2},
+		{name: "Python requests", api: openai, files: []string{"client_requests.py"}, args: []string{"venv/bin/python", "client_requests.py"}, answers: 2},
+		{name: "Python httpx", api: openai, files: []string{"client_httpx.py"}, args: []string{"venv/bin/python", "client_httpx.py"}, answers: 1},
+		{name: "Python openai", api: openai, files: []string{"client_openai.py"}, args: []string{"venv/bin/python", "client_openai.py"}, answers: 4},
+		{name: "Python anthropic", api: anthropic, files: []string{"client_anthropic.py"}, args: []string{"venv/bin/python", "client_anthropic.py"}, answers: 2},
 		{name: "Node fetch", api: openai, files: []string{"client_fetch.mjs"}, args: []string{"node", "client_fetch.mjs"}, answers: 1, cooperates: true},
-		{name: "Node openai", api: openai, files: []string{"client_openai.mjs"}, args: []string{"node", "client_openai.mjs", node}, answers: 3, cooperates: true},
-		{name: "Node anthropic", api: anthropic, files: []string{"client_anthropic.mjs"}, args: []string{"node", "client_anthropic.mjs", node}, answers: 2, cooperates: true},
-		{name: "Java HttpClient", api: openai, args: []string{"java", "-cp", ".", "Client"}, answers: 1},
+		{name: "Node openai", api: openai, files: []string{"client_openai.mjs"}, args: []string{"node", "client_openai.mjs"}, answers: 3, cooperates: true},
+		{name: "Node anthropic", api: anthropic, files: []string{"client_anthropic.mjs"}, args: []string{"node", "client_anthropic.mjs"}, answers: 2, cooperates: true},
+		{name: "Java HttpClient", api: openai, args: []string{"java", "-cp", ".", "Client"}, answers: 1, says: "HTTP_2"},
 	}
 }
 
@@ -65,7 +63,9 @@ func TestClientsWorkUnmodified(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			trial := newTrial(t, c.api)
 			trial.provide(built, c.files)
-			trial.run(c.args...)
+			if out := trial.run(c.args...).Stdout; !strings.Contains(out, c.says) {
+				t.Errorf("did not print %q:\n%s", c.says, out)
+			}
 			trial.check(c.answers)
 		})
 	}
@@ -114,6 +114,11 @@ func programs(t *testing.T) map[string]string {
 // provide puts programs into the agent's working directory.
 func (tr *trial) provide(built map[string]string, files []string) {
 	tr.Helper()
+	for from, name := range map[string]string{"/venv": "venv", "/node/node_modules": "node_modules"} {
+		path := filepath.Join(rig.Work, name)
+		tr.world.Bind(installed+from, path)
+		tr.bound = append(tr.bound, path)
+	}
 	for _, name := range files {
 		tr.copy(name, filepath.Join("testdata", name), 0o644)
 	}

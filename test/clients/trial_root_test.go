@@ -22,13 +22,14 @@ type api struct {
 	host     string
 	variable string // where the placeholder appears
 	prefix   string // of a real key
+	length   int    // of a real key
 	play     func(*rig.Upstream, string) http.Handler
 }
 
 var (
-	openai    = api{"openai", "api.openai.com", "OPENAI_API_KEY", "sk-proj-", (*rig.Upstream).OpenAI}
-	anthropic = api{"anthropic", "api.anthropic.com", "ANTHROPIC_API_KEY", "sk-ant-api03-", (*rig.Upstream).Anthropic}
-	github    = api{"github", "api.github.com", "GITHUB_TOKEN", "ghp_", (*rig.Upstream).GitHub}
+	openai    = api{"openai", "api.openai.com", "OPENAI_API_KEY", "sk-proj-", 164, (*rig.Upstream).OpenAI}
+	anthropic = api{"anthropic", "api.anthropic.com", "ANTHROPIC_API_KEY", "sk-ant-api03-", 108, (*rig.Upstream).Anthropic}
+	github    = api{"github", "api.github.com", "GITHUB_TOKEN", "ghp_", 40, (*rig.Upstream).GitHub}
 )
 
 // trial is one session of one client with one upstream and one real key.
@@ -40,11 +41,12 @@ type trial struct {
 	upstream *rig.Upstream
 	tap      *rig.Tap
 	result   rig.Result
+	bound    []string // read-only, so nothing of the agent's
 }
 
 func newTrial(t *testing.T, a api) *trial {
 	t.Helper()
-	tr := &trial{T: t, api: a, key: rig.Canary(t, a.prefix), world: rig.New(t)}
+	tr := &trial{T: t, api: a, key: rig.CanaryOf(t, a.prefix, a.length), world: rig.New(t)}
 	tr.upstream = rig.NewUpstream(t, tr.world.Listen)
 	if a.play != nil {
 		tr.upstream.Serve(a.host, a.play(tr.upstream, tr.key))
@@ -143,6 +145,9 @@ func (tr *trial) checkUpstream(placeholder string) {
 func (tr *trial) checkAgent() {
 	tr.Helper()
 	oracle := rig.NewOracle(tr.key)
+	for _, path := range tr.bound {
+		tr.world.Unbind(path)
+	}
 	hits := oracle.Bytes("output", tr.result.Bytes())
 	err := tr.world.Do(func() error {
 		found, err := oracle.Files(rig.Home)

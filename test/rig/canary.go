@@ -15,8 +15,15 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 // it turns up, it came from this run.
 func Canary(t testing.TB, prefix string) string {
 	t.Helper()
+	return CanaryOf(t, prefix, len(prefix)+40)
+}
+
+// CanaryOf is a [Canary] of a given length in all, for providers whose keys
+// have one.
+func CanaryOf(t testing.TB, prefix string, length int) string {
+	t.Helper()
 	text := []byte(prefix)
-	for range 40 {
+	for len(text) < length {
 		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
 		if err != nil {
 			t.Fatalf("rig: make canary: %v", err)

@@ -141,6 +141,27 @@ func (w *World) Give(path string, data []byte, mode os.FileMode) {
 	w.must("give file", func() error { return writeFile(path, data, mode, UID, GID) })
 }
 
+// Bind shows the directory from of the machine, read-only, at path inside the
+// world.
+func (w *World) Bind(from, path string) {
+	w.t.Helper()
+	w.must("bind "+from, func() error {
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(from, path, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		return unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	})
+}
+
+// Unbind takes what [World.Bind] showed at path away.
+func (w *World) Unbind(path string) {
+	w.t.Helper()
+	w.must("unbind "+path, func() error { return unix.Unmount(path, unix.UMOUNT_NOFOLLOW) })
+}
+
 func writeFile(path string, data []byte, mode os.FileMode, uid, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

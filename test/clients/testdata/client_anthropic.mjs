@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Anthropic library as its readme uses it: the key from ANTHROPIC_API_KEY.
-// The one argument is the folder whose node_modules has it.
-import { createRequire } from "node:module";
-const Anthropic = createRequire(process.argv[2] + "/")("@anthropic-ai/sdk");
+import Anthropic from "@anthropic-ai/sdk";
 
 const client = new Anthropic();
 const ask = { model: "test", max_tokens: 16, messages: [{ role: "user", content: "ping" }] };

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The OpenAI library as its readme uses it: the key from OPENAI_API_KEY.
-// The one argument is the folder whose node_modules has it.
-import { createRequire } from "node:module";
-const OpenAI = createRequire(process.argv[2] + "/")("openai");
+import OpenAI from "openai";
 
 const client = new OpenAI();
 const ask = { model: "test", messages: [{ role: "user", content: "ping" }] };
