@@ -27,4 +27,5 @@ var unsupported = map[string]bool{
 	"upstream.proxy":             true,
 	"audit.full: drop":           true,
 	"strict.key_at_rest: refuse": true,
+	"strict.key_at_rest: warn":   true,
 }
