@@ -25,7 +25,7 @@ type client struct {
 	files   []string // of testdata, copied to the working directory
 	args    []string // the command, started there
 	answers int      // how often it prints what upstream said
-	says    string // what else it prints
+	says    string   // what else it prints
 	// cooperates: it needs a variable that run sets to trust the session.
 	cooperates bool
 }

@@ -31,13 +31,28 @@ func Isolate(scratch string) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(etc, 0o755); err != nil {
+	// The overlays keep the tmpfs: nobody else needs a path to it.
+	if err := unix.Unmount(scratch, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("hide tmpfs: %w", err)
+	}
+	if err := forget(); err != nil {
 		return err
 	}
 	if err := addUser(); err != nil {
 		return err
 	}
 	return makeHome()
+}
+
+// forget hides what the machine's own phantom-ns has: policy, store and log.
+// The files below the overlays stay.
+func forget() error {
+	for _, dir := range []string{etc, "/var/lib/phantom-ns", "/var/log/phantom-ns"} {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return os.Mkdir(etc, 0o755)
 }
 
 // overlay covers dir with itself, writes going to scratch.

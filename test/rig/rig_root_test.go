@@ -26,6 +26,9 @@ func TestWorldIsPrivate(t *testing.T) {
 	if got := string(w.Read("/etc/phantom-ns/probe")); got != "x" {
 		t.Errorf("read %q", got)
 	}
+	if log := w.Read(AuditLog); log != nil {
+		t.Errorf("the machine's log is in the world: %d bytes", len(log))
+	}
 	r := w.start(Session{Root: true}, "/bin/sh", "-c", "id -un 60990; cat mine; grep -c . /proc/net/dev").Wait()
 	if r.Exit != 0 || !strings.HasPrefix(r.Stdout, User+"\ny4") {
 		t.Errorf("inside: %v", r)
