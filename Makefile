@@ -3,6 +3,7 @@
 # make demo     set up, build and show the product at work (root)
 # make test     set up and run everything, root tests included (root)
 .SILENT:
+MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 
 export CGO_ENABLED := 0
