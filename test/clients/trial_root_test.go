@@ -75,6 +75,9 @@ func (tr *trial) check(answers int) {
 	if n := strings.Count(tr.result.Stdout, tr.upstream.Answer); n < answers {
 		tr.Errorf("upstream's answer was printed %d times of %d:\n%v", n, answers, tr.result)
 	}
+	if strings.Contains(tr.result.Stderr, "phantom-ns:") {
+		tr.Errorf("phantom-ns has something to say about a session without a fault:\n%s", tr.result.Stderr)
+	}
 	placeholder := tr.checkEnvironment()
 	tr.checkUpstream(placeholder)
 	tr.checkAgent()

@@ -45,7 +45,7 @@ func Leftovers(t testing.TB, before Traces) Traces {
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		left := slices.DeleteFunc(Snapshot(t), func(trace string) bool { return slices.Contains(before, trace) })
+		left := Snapshot(t).without(before)
 		if len(left) == 0 {
 			return nil
 		}
@@ -55,6 +55,10 @@ func Leftovers(t testing.TB, before Traces) Traces {
 		case <-again.C:
 		}
 	}
+}
+
+func (traces Traces) without(before Traces) Traces {
+	return slices.DeleteFunc(traces, func(trace string) bool { return slices.Contains(before, trace) })
 }
 
 func snapshot() (Traces, error) {

@@ -7,6 +7,7 @@ package rig
 import (
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -81,16 +82,20 @@ func TestTapSeesIPv6(t *testing.T) {
 	}
 }
 
-func TestLeftoversNamesAProcess(t *testing.T) {
+func TestSnapshotNamesAProcessAndItsNamespace(t *testing.T) {
 	before := Snapshot(t)
-	if left := Leftovers(t, before); len(left) != 0 {
-		t.Fatalf("left by nobody: %v", left)
-	}
 	w := New(t)
-	p := w.start(Session{Root: true, Dir: "/"}, "/bin/bash", "-c", "exec -a 'phantom-ns: probe' sleep 60")
-	defer p.Process.Kill()
-	left := Leftovers(t, before)
-	if text := strings.Join(left, "\n"); !strings.Contains(text, "phantom-ns: probe") || !strings.Contains(text, "namespace net:") {
-		t.Errorf("left over: %v", left)
+	cmd := exec.Command("/bin/sh", "-c", "read line")
+	cmd.Args[0] = "phantom-ns: probe"
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.must("start probe", cmd.Start)
+	left := strings.Join(Snapshot(t).without(before), "\n")
+	stdin.Close()
+	cmd.Wait()
+	if !strings.Contains(left, "phantom-ns: probe") || !strings.Contains(left, "namespace net:") {
+		t.Errorf("left over: %s", left)
 	}
 }
