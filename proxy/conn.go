@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -33,7 +34,9 @@ type agentConn struct {
 	port    uint16
 	named   bool // host is a name
 	connect policy.Connect
-	refused audit.Reason // why the handshake was refused, when it was us
+	// transport of the connection's name; nil for tunnels
+	transport *http.Transport
+	refused   audit.Reason // why the handshake was refused, when it was us
 
 	once sync.Once
 	err  error

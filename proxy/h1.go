@@ -129,9 +129,9 @@ func (l *h1) serve(h *head) bool {
 	l.body(x, w)
 	ctx, cancel := context.WithCancel(l.server.ctx)
 	defer cancel()
-	watch := l.watch(x.body, cancel)
+	w.watch = l.watch(x.body, cancel)
 	err := l.server.exchange(ctx, x)
-	watch.stop()
+	w.watch.stop()
 	cancel()
 	complete := x.body.stop()
 	return err == nil && !w.close && !l.given && (complete || l.drain(x, w))
@@ -192,19 +192,19 @@ func (l *h1) watch(body *requestBody, cancel context.CancelFunc) *watch {
 	w := &watch{conn: l, body: body, cancel: cancel}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(watchDelay, w.run)
+	w.timer = time.AfterFunc(l.server.patience, w.run)
 	return w
 }
 
 // run waits for a byte or the end, once the body has been read.
 func (w *watch) run() {
 	w.mu.Lock()
-	if w.stopped || w.conn.given {
+	if w.stopped {
 		w.mu.Unlock()
 		return
 	}
 	if !w.body.ended() {
-		w.timer.Reset(watchDelay)
+		w.timer.Reset(w.conn.server.patience)
 		w.mu.Unlock()
 		return
 	}

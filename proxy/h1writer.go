@@ -17,6 +17,7 @@ type h1Writer struct {
 	x     *exchange
 	bw    *bufio.Writer
 	close bool // the connection ends with this answer
+	watch *watch
 
 	chunked bool
 	mu      sync.Mutex // proceed runs in the transport's goroutine
@@ -162,6 +163,7 @@ func (w *h1Writer) upgrade(header http.Header) (io.ReadWriteCloser, error) {
 	if err := w.bw.Flush(); err != nil {
 		return nil, err
 	}
+	w.watch.stop() // from here on the WebSocket reads
 	w.conn.given = true
 	w.conn.rw.SetDeadline(time.Time{})
 	return givenConn{w.conn}, nil

@@ -32,6 +32,9 @@ func (s *Server) judge(x *exchange) *refusal {
 	if r := s.judgeHost(x); r != nil {
 		return r
 	}
+	if r := judgeOverride(x); r != nil {
+		return r
+	}
 	if r := s.judgeCredential(x); r != nil {
 		return r
 	}
@@ -54,6 +57,31 @@ func (s *Server) judgeHost(x *exchange) *refusal {
 			hint: "Host is not the name this connection was opened for"}
 	}
 	return nil
+}
+
+// overrides are the fields by which some servers take another method or path
+// than the request line's: what the rules judged would not be what is done.
+// They are in net/http's spelling.
+var (
+	methodOverrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+	pathOverrides   = []string{"X-Original-Url", "X-Rewrite-Url"}
+)
+
+func judgeOverride(x *exchange) *refusal {
+	overridden := false
+	for _, name := range methodOverrides {
+		for _, value := range x.header[name] {
+			overridden = overridden || value != x.method
+		}
+	}
+	for _, name := range pathOverrides {
+		overridden = overridden || len(x.header[name]) > 0
+	}
+	if !overridden {
+		return nil
+	}
+	return &refusal{status: http.StatusBadRequest, reason: audit.ReasonBadHeader,
+		hint: "a header field overrides the method or path of the request line"}
 }
 
 // bound returns the credentials that may be used: none without TLS.

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -90,6 +91,7 @@ type Server struct {
 	cancel    context.CancelFunc
 	slots     chan struct{} // one per open connection of the agent
 	auditLost atomic.Bool   // the last record could not be written
+	patience  time.Duration // watchDelay, but in tests
 
 	mu        sync.Mutex
 	closed    bool
@@ -117,6 +119,7 @@ func New(config Config) (*Server, error) {
 		cookies:     newCookies(),
 		listeners:   make(map[net.Listener]struct{}),
 		conns:       make(map[*agentConn]struct{}),
+		patience:    watchDelay,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.upstream = newUpstream(config)

@@ -174,11 +174,25 @@ func (s *Server) serveConn(c *agentConn) {
 	switch {
 	case c.connect.Protocol == policy.TCP:
 		s.serveTCP(c)
-	case c.connect.Protocol == policy.HTTP:
-		s.serveH1(c, c, "http")
 	case c.connect.Passthrough:
 		s.servePassthrough(c)
-	case c.connect.Protocol == policy.HTTPS:
+	default:
+		s.serveHTTP(c)
+	}
+}
+
+// serveHTTP reads requests, above TLS or, where the rule says so, without.
+func (s *Server) serveHTTP(c *agentConn) {
+	var err error
+	if c.transport, err = s.upstream.transport(c.host, c.port); err != nil {
+		s.logger.Error("make transport", "id", c.id, "error", err)
+		c.refuse(audit.ReasonInternal)
+		return
+	}
+	switch c.connect.Protocol {
+	case policy.HTTP:
+		s.serveH1(c, c, "http")
+	case policy.HTTPS:
 		s.serveTLS(c)
 	default:
 		c.refuse(audit.ReasonProtocolNotAllowed)

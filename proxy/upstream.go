@@ -137,16 +137,12 @@ func (u *upstream) close() {
 // returns the answer's head. It follows no redirect. Errors hold neither the
 // target nor a header value.
 func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error) {
-	t, err := u.transport(x.conn.host, x.conn.port)
-	if err != nil {
-		return nil, err
-	}
 	req := u.request(ctx, x)
 	// Last: from here on the header holds the real value.
 	if err := x.finding.Apply(req.Header); err != nil {
 		return nil, err
 	}
-	return t.RoundTrip(req)
+	return x.conn.transport.RoundTrip(req)
 }
 
 // request builds the outgoing request. Its authority is the connection's name,
