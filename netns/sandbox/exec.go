@@ -48,16 +48,30 @@ func (p *pid1) exec() error {
 	if err := send(p.control, kindRunning, struct{}{}); err != nil {
 		os.Exit(1)
 	}
-	p.release()
+	if err := p.release(); err != nil {
+		os.Exit(1)
+	}
 	p.reap(a)
 	return nil
 }
 
-// release frees what only the stages needed.
-func (p *pid1) release() {
+// release gives up what only the stages and the agent need: whoever is at the
+// other end of the agent's pipes shall notice when the agent closes them.
+func (p *pid1) release() error {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(null)
+	for fd := range controlFD {
+		if err := unix.Dup3(null, fd, 0); err != nil {
+			return err
+		}
+	}
 	p.launch, p.sockets = Launch{}, nil
 	debug.SetGCPercent(100)
 	debug.FreeOSMemory()
+	return nil
 }
 
 // fork executes the program as the leader of a process group, which is the
