@@ -93,6 +93,8 @@ type Server struct {
 	auditLost atomic.Bool   // the last record could not be written
 	patience  time.Duration // watchDelay, but in tests
 
+	limited flood
+
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]struct{}

@@ -202,6 +202,20 @@ func TestD1SlowHead(t *testing.T) {
 	}
 }
 
+func TestFlood(t *testing.T) {
+	var f flood
+	now := time.Now()
+	for i, c := range []struct {
+		at         time.Duration
+		suppressed uint64
+		ok         bool
+	}{{0, 0, true}, {1, 0, false}, {floodPause - 1, 0, false}, {floodPause, 2, true}, {3 * floodPause, 0, true}} {
+		if n, ok := f.admit(now.Add(c.at)); n != c.suppressed || ok != c.ok {
+			t.Errorf("%d: %d, %t", i, n, ok)
+		}
+	}
+}
+
 // newPlainServer serves every connection as one to plainHost.
 func newPlainServer(t *testing.T, sink *records) *Server {
 	t.Helper()

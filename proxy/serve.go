@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -109,7 +110,7 @@ func (s *Server) take(conn net.Conn) {
 	case s.slots <- struct{}{}:
 	default:
 		c.once.Do(func() {}) // it has no slot to give back
-		c.note(audit.ReasonConnectionLimit, 0, 0)
+		s.noteLimit(c)
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			tcp.SetLinger(0)
 		}
@@ -125,6 +126,40 @@ func (s *Server) take(conn net.Conn) {
 		defer s.recoverConn(c)
 		s.serveConn(c)
 	}()
+}
+
+// floodPause is the least time between two records about the same limit: an
+// agent that runs into it does so thousands of times in a second.
+const floodPause = time.Second
+
+// flood thins out records that are all alike.
+type flood struct {
+	mu         sync.Mutex
+	last       time.Time
+	suppressed uint64
+}
+
+// admit reports whether to write a record now, and how many were left out.
+func (f *flood) admit(now time.Time) (suppressed uint64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now.Sub(f.last) < floodPause {
+		f.suppressed++
+		return 0, false
+	}
+	suppressed, f.suppressed, f.last = f.suppressed, 0, now
+	return suppressed, true
+}
+
+func (s *Server) noteLimit(c *agentConn) {
+	suppressed, ok := s.limited.admit(c.start)
+	if !ok {
+		return
+	}
+	r := c.record(audit.KindConnect)
+	r.ID, r.Proto, r.Suppressed = c.id, "tcp", suppressed
+	r.Verdict, r.Reason = audit.Deny, audit.ReasonConnectionLimit
+	s.write(r)
 }
 
 func (s *Server) hold(c *agentConn) bool {

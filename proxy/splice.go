@@ -28,26 +28,26 @@ func Splice(a, b net.Conn) (ab, ba int64) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ba = spliceHalf(a, b, b)
+		ba = spliceHalf(a, b)
 	}()
-	ab = spliceHalf(b, a, a)
+	ab = spliceHalf(b, a)
 	<-done
 	return ab, ba
 }
 
-// spliceHalf copies from src, which reads from the connection from, to dst.
-func spliceHalf(dst net.Conn, src io.Reader, from net.Conn) (n int64) {
+// spliceHalf copies one direction.
+func spliceHalf(dst, src net.Conn) (n int64) {
 	for {
 		moved, err := io.Copy(dst, src)
 		n += moved
 		if errors.Is(err, os.ErrDeadlineExceeded) && moved > 0 {
-			from.SetReadDeadline(time.Now().Add(halfCloseTimeout))
+			src.SetReadDeadline(time.Now().Add(halfCloseTimeout))
 			continue
 		}
 		cw, ok := dst.(closeWriter)
 		if err != nil || !ok || cw.CloseWrite() != nil {
 			dst.Close()
-			from.Close()
+			src.Close()
 			return n
 		}
 		// The other direction now ends when it has been silent for long.

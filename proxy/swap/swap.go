@@ -149,7 +149,9 @@ func (j *judgement) isBound(c *Credential) bool {
 	return false
 }
 
-// stray notes placeholders inside text, plain or percent-encoded.
+// stray notes placeholders inside text, plain or percent-encoded. Where the
+// placeholder is a mere name, such as OPENAI_API_KEY, it may be in any text and
+// means nothing there.
 func (j *judgement) stray(text string) bool {
 	decoded := text
 	if strings.Contains(text, "%") {
@@ -160,6 +162,9 @@ func (j *judgement) stray(text string) bool {
 	found := false
 	for i := range j.set.credentials {
 		c := &j.set.credentials[i]
+		if c.Policy.Placeholder.Mode == "name" {
+			continue
+		}
 		if strings.Contains(text, c.Placeholder) || strings.Contains(decoded, c.Placeholder) {
 			j.strays = append(j.strays, c)
 			found = true

@@ -144,6 +144,27 @@ func TestUnbound(t *testing.T) {
 	}
 }
 
+// TestNamePlaceholder: a placeholder that is a mere name counts in its position
+// alone.
+func TestNamePlaceholder(t *testing.T) {
+	set, bound := newSet(t, bearer)
+	set.credentials[0].Policy.Placeholder.Mode = "name"
+	for _, c := range []struct {
+		bound []*policy.Credential
+		h     http.Header
+		want  string
+	}{
+		{bound, header("Authorization", "Bearer "+holder), "matched bearer"},
+		{bound, header("X-Any", "set "+holder), "bare"},
+		{nil, header("X-Any", "set "+holder), "bare"},
+		{nil, header("Authorization", "Bearer "+holder), "foreign"},
+	} {
+		if got := verdict(set.Judge(c.bound, c.h, "/?q="+holder)); got != c.want {
+			t.Errorf("%v: %s, not %s", c.h, got, c.want)
+		}
+	}
+}
+
 func TestApplyWithoutValue(t *testing.T) {
 	set, bound := newSet(t, bearer)
 	h := header("Authorization", "Bearer "+holder)
