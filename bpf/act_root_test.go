@@ -16,8 +16,9 @@ import (
 
 // acts are what this binary does in a session when it is started again, chosen by argv[0]. Each prints one line.
 var acts = map[string]func() string{
-	"bpf: connect":     func() string { return errnoName(connectTo(1)) },
-	"bpf: connect 200": func() string { return errnoName(connectTo(200)) },
+	"bpf: connect":     func() string { return errnoName(connectTo(undeclared, 1)) },
+	"bpf: connect 200": func() string { return errnoName(connectTo(undeclared, 200)) },
+	"bpf: unanswered":  func() string { return errnoName(connectTo(synthetic, 200)) },
 	"bpf: options":     func() string { return errnoName(readOptions()) },
 	"bpf: origin":      originOfOwnConnection,
 }
@@ -41,14 +42,19 @@ func errnoName(err error) string {
 	return err.Error()
 }
 
-// connectTo tries an undeclared destination a number of times and returns the last error.
-func connectTo(times int) (err error) {
+var (
+	undeclared = unix.SockaddrInet4{Port: 443, Addr: [4]byte{203, 0, 113, 1}}
+	synthetic  = unix.SockaddrInet4{Port: 443, Addr: [4]byte{198, 18, 0, 1}}
+)
+
+// connectTo tries a destination a number of times and returns the last error.
+func connectTo(to unix.SockaddrInet4, times int) (err error) {
 	for range times {
 		fd, socketErr := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if socketErr != nil {
 			return socketErr
 		}
-		err = unix.Connect(fd, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{203, 0, 113, 1}})
+		err = unix.Connect(fd, &to)
 		unix.Close(fd)
 	}
 	return err
@@ -102,7 +108,7 @@ func originOfOwnConnection() string {
 	if err != nil {
 		return err.Error()
 	}
-	if err := unix.Connect(client, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{198, 18, 0, 1}}); err != nil {
+	if err := unix.Connect(client, &synthetic); err != nil {
 		return err.Error()
 	}
 	accepted, _, err := unix.Accept(server)

@@ -21,6 +21,7 @@ const (
 	legacyMapDenials       = "denials"
 	legacyMapInflight      = "inflight"
 	legacyMapLedgers       = "ledgers"
+	legacyMapLeftovers     = "leftovers"
 	legacyMapPrefixes      = "prefixes"
 	legacyMapSessions      = "sessions"
 	legacyProgConnect4     = "connect4"
@@ -96,13 +97,14 @@ type legacyProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type legacyMapSpecs struct {
-	Accepted *ebpf.MapSpec `ebpf:"accepted"`
-	Clients  *ebpf.MapSpec `ebpf:"clients"`
-	Denials  *ebpf.MapSpec `ebpf:"denials"`
-	Inflight *ebpf.MapSpec `ebpf:"inflight"`
-	Ledgers  *ebpf.MapSpec `ebpf:"ledgers"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
-	Sessions *ebpf.MapSpec `ebpf:"sessions"`
+	Accepted  *ebpf.MapSpec `ebpf:"accepted"`
+	Clients   *ebpf.MapSpec `ebpf:"clients"`
+	Denials   *ebpf.MapSpec `ebpf:"denials"`
+	Inflight  *ebpf.MapSpec `ebpf:"inflight"`
+	Ledgers   *ebpf.MapSpec `ebpf:"ledgers"`
+	Leftovers *ebpf.MapSpec `ebpf:"leftovers"`
+	Prefixes  *ebpf.MapSpec `ebpf:"prefixes"`
+	Sessions  *ebpf.MapSpec `ebpf:"sessions"`
 }
 
 // legacyVariableSpecs contains global variables before they are loaded into the kernel.
@@ -134,13 +136,14 @@ func (o *legacyObjects) Close() error {
 //
 // It can be passed to loadLegacyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type legacyMaps struct {
-	Accepted *ebpf.Map `ebpf:"accepted"`
-	Clients  *ebpf.Map `ebpf:"clients"`
-	Denials  *ebpf.Map `ebpf:"denials"`
-	Inflight *ebpf.Map `ebpf:"inflight"`
-	Ledgers  *ebpf.Map `ebpf:"ledgers"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
-	Sessions *ebpf.Map `ebpf:"sessions"`
+	Accepted  *ebpf.Map `ebpf:"accepted"`
+	Clients   *ebpf.Map `ebpf:"clients"`
+	Denials   *ebpf.Map `ebpf:"denials"`
+	Inflight  *ebpf.Map `ebpf:"inflight"`
+	Ledgers   *ebpf.Map `ebpf:"ledgers"`
+	Leftovers *ebpf.Map `ebpf:"leftovers"`
+	Prefixes  *ebpf.Map `ebpf:"prefixes"`
+	Sessions  *ebpf.Map `ebpf:"sessions"`
 }
 
 func (m *legacyMaps) Close() error {
@@ -150,6 +153,7 @@ func (m *legacyMaps) Close() error {
 		m.Denials,
 		m.Inflight,
 		m.Ledgers,
+		m.Leftovers,
 		m.Prefixes,
 		m.Sessions,
 	)

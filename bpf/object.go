@@ -94,6 +94,7 @@ func (o *Object) spec(options Options) (*ebpf.CollectionSpec, error) {
 	if sessions := options.Sessions; sessions != 0 {
 		spec.Maps[redirectMapSessions].MaxEntries = sessions
 		spec.Maps[redirectMapInflight].MaxEntries = sessions
+		spec.Maps[redirectMapLeftovers].MaxEntries = sessions
 		spec.Maps[redirectMapLedgers].MaxEntries = sessions + 1
 	}
 	o.handshakes = spec.Maps[redirectMapInflight].InnerMap

@@ -199,10 +199,35 @@ func TestSessionsLeaveNothing(t *testing.T) {
 		require(t, r.object.RemoveSession(1))
 		require(t, r.object.RemoveSession(2))
 	}
-	for _, m := range []*ebpf.Map{r.object.objects.Sessions, r.object.objects.Inflight, r.object.objects.Prefixes} {
+	maps := r.object.objects.redirectMaps
+	for _, m := range []*ebpf.Map{maps.Sessions, maps.Inflight, maps.Leftovers, maps.Prefixes} {
 		if err := m.NextKey(nil, make([]byte, m.KeySize())); !errors.Is(err, ebpf.ErrKeyNotExist) {
 			t.Errorf("%s is not empty: %v", m, err)
 		}
+	}
+}
+
+// Connections to a listener that is not there fail after their origin was published.
+func TestFailedHandshakesLeaveNothing(t *testing.T) {
+	r := newRig(t, Options{})
+	r.attach(syntheticSession())
+	if got, _ := r.act("bpf: unanswered"); got != "ECONNREFUSED" {
+		t.Fatalf("connect: %s", got)
+	}
+	counts, err := r.object.Counts(r.cookie)
+	require(t, err)
+	if counts[ReasonRedirect] != 200 || counts[ReasonOrigin] != 0 || counts[ReasonInflight] != 0 {
+		t.Errorf("counts %v", counts)
+	}
+	key, err := r.object.key(r.cookie)
+	require(t, err)
+	var id ebpf.MapID
+	require(t, r.object.objects.Inflight.Lookup(key, &id))
+	handshakes, err := ebpf.NewMapFromID(id)
+	require(t, err)
+	defer handshakes.Close()
+	if err := handshakes.NextKey(nil, make([]byte, handshakes.KeySize())); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Errorf("the in-flight map is not empty: %v", err)
 	}
 }
 

@@ -184,8 +184,8 @@ static __always_inline enum reason shake(struct bpf_sock_ops *ctx, struct bpf_so
 	request->origin = client->origin;
 	if (ctx->op == BPF_SOCK_OPS_NEEDS_ECN)
 		return publish(ctx, client);
-	if (ctx->args[0] == BPF_TCP_SYN_SENT && ctx->args[1] == BPF_TCP_CLOSE)
-		withdraw(client);
+	if (ctx->args[1] == BPF_TCP_CLOSE)
+		withdraw(client, ctx->args[0]);
 	return REASON_PASS;
 }
 

@@ -62,6 +62,24 @@ type redirectLedger struct {
 	}
 }
 
+type redirectLeftovers struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Next  uint32
+	Flows [256]struct {
+		_               structs.HostLayout
+		Netns           uint64
+		Source          redirectAddress
+		Destination     redirectAddress
+		SourcePort      uint16
+		DestinationPort uint16
+		Sequence        uint32
+	}
+}
+
 type redirectOrigin struct {
 	_         structs.HostLayout
 	To        redirectAddress
@@ -120,6 +138,7 @@ const (
 	redirectMapDenials       = "denials"
 	redirectMapInflight      = "inflight"
 	redirectMapLedgers       = "ledgers"
+	redirectMapLeftovers     = "leftovers"
 	redirectMapPrefixes      = "prefixes"
 	redirectMapSessions      = "sessions"
 	redirectProgConnect4     = "connect4"
@@ -195,13 +214,14 @@ type redirectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type redirectMapSpecs struct {
-	Accepted *ebpf.MapSpec `ebpf:"accepted"`
-	Clients  *ebpf.MapSpec `ebpf:"clients"`
-	Denials  *ebpf.MapSpec `ebpf:"denials"`
-	Inflight *ebpf.MapSpec `ebpf:"inflight"`
-	Ledgers  *ebpf.MapSpec `ebpf:"ledgers"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
-	Sessions *ebpf.MapSpec `ebpf:"sessions"`
+	Accepted  *ebpf.MapSpec `ebpf:"accepted"`
+	Clients   *ebpf.MapSpec `ebpf:"clients"`
+	Denials   *ebpf.MapSpec `ebpf:"denials"`
+	Inflight  *ebpf.MapSpec `ebpf:"inflight"`
+	Ledgers   *ebpf.MapSpec `ebpf:"ledgers"`
+	Leftovers *ebpf.MapSpec `ebpf:"leftovers"`
+	Prefixes  *ebpf.MapSpec `ebpf:"prefixes"`
+	Sessions  *ebpf.MapSpec `ebpf:"sessions"`
 }
 
 // redirectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -233,13 +253,14 @@ func (o *redirectObjects) Close() error {
 //
 // It can be passed to loadRedirectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type redirectMaps struct {
-	Accepted *ebpf.Map `ebpf:"accepted"`
-	Clients  *ebpf.Map `ebpf:"clients"`
-	Denials  *ebpf.Map `ebpf:"denials"`
-	Inflight *ebpf.Map `ebpf:"inflight"`
-	Ledgers  *ebpf.Map `ebpf:"ledgers"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
-	Sessions *ebpf.Map `ebpf:"sessions"`
+	Accepted  *ebpf.Map `ebpf:"accepted"`
+	Clients   *ebpf.Map `ebpf:"clients"`
+	Denials   *ebpf.Map `ebpf:"denials"`
+	Inflight  *ebpf.Map `ebpf:"inflight"`
+	Ledgers   *ebpf.Map `ebpf:"ledgers"`
+	Leftovers *ebpf.Map `ebpf:"leftovers"`
+	Prefixes  *ebpf.Map `ebpf:"prefixes"`
+	Sessions  *ebpf.Map `ebpf:"sessions"`
 }
 
 func (m *redirectMaps) Close() error {
@@ -249,6 +270,7 @@ func (m *redirectMaps) Close() error {
 		m.Denials,
 		m.Inflight,
 		m.Ledgers,
+		m.Leftovers,
 		m.Prefixes,
 		m.Sessions,
 	)

@@ -58,6 +58,9 @@ func (o *Object) store(key uint64, value *redirectSession, prefixes []redirectPr
 	if err := o.objects.Ledgers.Put(key, &redirectLedger{}); err != nil {
 		return fmt.Errorf("store ledger: %w", err)
 	}
+	if err := o.objects.Leftovers.Put(key, &redirectLeftovers{}); err != nil {
+		return fmt.Errorf("store leftovers: %w", err)
+	}
 	if err := o.storeHandshakes(key); err != nil {
 		return fmt.Errorf("store handshakes: %w", err)
 	}
@@ -102,7 +105,7 @@ func (o *Object) remove(key uint64) error {
 	for _, prefix := range o.prefixes[key] {
 		errs = append(errs, forget(o.objects.Prefixes, &prefix))
 	}
-	errs = append(errs, forget(o.objects.Inflight, key))
+	errs = append(errs, forget(o.objects.Inflight, key), forget(o.objects.Leftovers, key))
 	if key != strangers {
 		errs = append(errs, forget(o.objects.Ledgers, key))
 	}
