@@ -52,6 +52,7 @@ type Session struct {
 	kernel  *kernelHalf
 	proxy   *proxyProcess
 	child   *sandbox.Child
+	started bool       // the agent executes, or did
 	broken  chan error // the proxy ended before the agent
 	closing chan struct{}
 }
@@ -115,6 +116,7 @@ func (s *Session) claim() (*cgroup, error) {
 		return nil, err
 	}
 	s.undo.push(s.log.Close)
+	s.undo.push(s.recordEnd)
 	group, err := newCgroup(s.id)
 	if err != nil {
 		return nil, err
@@ -211,10 +213,24 @@ func (s *Session) launch(spec *policy.Session) error {
 	for _, warning := range s.child.Warnings() {
 		s.config.Notify(warning)
 	}
-	return s.log.Write(audit.Record{
-		Kind: audit.KindSession, Verdict: audit.Allow, Reason: audit.ReasonSessionStart,
+	s.started = true
+	return s.log.Write(s.lifeRecord(audit.ReasonSessionStart))
+}
+
+func (s *Session) lifeRecord(reason audit.Reason) audit.Record {
+	return audit.Record{
+		Kind: audit.KindSession, Verdict: audit.Allow, Reason: reason,
 		PID: uint32(s.child.PID()), UID: uint32(s.config.User.UID), Comm: lastElement(s.config.Command[0]),
-	})
+	}
+}
+
+// recordEnd writes the last record of a session that began: whoever reads the
+// log can tell that nothing after it is missing.
+func (s *Session) recordEnd() error {
+	if !s.started {
+		return nil
+	}
+	return s.log.Write(s.lifeRecord(audit.ReasonSessionEnd))
 }
 
 func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

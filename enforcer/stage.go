@@ -259,7 +259,7 @@ func (p *proxyStage) serveSocket(name socketName, f *os.File) error {
 // answers on some of them only would look alive.
 func (p *proxyStage) ends(name socketName, serve func() error) {
 	err := serve()
-	if !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, net.ErrClosed) && !errors.Is(err, proxy.ErrClosed) {
 		p.log.Error("listener ended", "role", name.Role, "error", err)
 	}
 	p.control.Close()

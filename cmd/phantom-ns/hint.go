@@ -80,6 +80,10 @@ func hintFor(err error) string {
 			return h.hint
 		}
 	}
+	var proxy *enforcer.StageError
+	if errors.As(err, &proxy) && proxy.Stage == "credentials" {
+		return "check the value where it is kept; for one that short, say placeholder: name, or a text with {hex:32} in it"
+	}
 	var stage *sandbox.StageError
 	if errors.As(err, &stage) {
 		return stageHints[stage.Stage]
