@@ -34,11 +34,14 @@ const (
 	testGID = 31002
 )
 
-// TestMain is also init, and the agent: the test binary runs itself again.
+// TestMain is also init, the agent and a supervisor: the test binary runs
+// itself again.
 func TestMain(m *testing.M) {
 	switch name := os.Args[0]; {
 	case name == InitStage:
 		runTestInit()
+	case name == "supervisor", os.Getenv("SUPERVISE") != "":
+		os.Exit(superviseTest())
 	case strings.HasPrefix(name, "agent:"):
 		os.Exit(runTestAgent(strings.TrimPrefix(name, "agent:")))
 	}

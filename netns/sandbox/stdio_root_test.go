@@ -29,11 +29,11 @@ func TestStdioGiven(t *testing.T) {
 		in   *os.File
 		want string
 	}{
-		"file":      {openFile(t, file, os.O_RDONLY), "regular file\ncontent\n"},
-		"null":      {openFile(t, os.DevNull, os.O_RDWR), "character special file\n"},
-		"nothing":   {nil, "character special file\n"},
-		"zero":      {openFile(t, "/dev/zero", os.O_RDONLY), "fifo\n\x00\x00\x00"},
-		"random": {openFile(t, "/dev/urandom", os.O_RDONLY), "fifo\n"},
+		"file":    {openFile(t, file, os.O_RDONLY), "regular file\ncontent\n"},
+		"null":    {openFile(t, os.DevNull, os.O_RDWR), "character special file\n"},
+		"nothing": {nil, "character special file\n"},
+		"zero":    {openFile(t, "/dev/zero", os.O_RDONLY), "fifo\n\x00\x00\x00"},
+		"random":  {openFile(t, "/dev/urandom", os.O_RDONLY), "fifo\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
