@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// processWays reach for other processes (P1 to P3, P6 to P8).
+var processWays = map[string]way{
+	"ptrace_init":   refused(unix.SYS_PTRACE, unix.PTRACE_ATTACH, 1, 0, 0),
+	"ptrace_seize":  refused(unix.SYS_PTRACE, unix.PTRACE_SEIZE, 1, 0, 0),
+	"ptrace_parent": refused(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(os.Getppid()), 0, 0),
+	"ptrace_traced": refused(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0, 0),
+	"vm_read_init":  vmRead(1),
+	"vm_read_self":  vmRead(os.Getpid()),
+	"pidfd_getfd":   pidfdGetfd(1),
+	"pidfd_parent":  pidfdGetfd(os.Getppid()),
+	"kcmp":          refused(unix.SYS_KCMP, uintptr(os.Getpid()), 1, 0, 0, 0),
+	"processes":     processes,
+	"proc_init":     procInit,
+	"proc_fd":       procFD,
+	"proc_memory":   openedFile("/proc/1/mem"),
+	"proc_kcore":    read("/proc/kcore"),
+	"proc_kallsyms": read("/proc/kallsyms"),
+	"proc_kmsg":     read("/proc/kmsg"),
+	"proc_keys":     read("/proc/keys"),
+	"dmesg":         refused(unix.SYS_SYSLOG, 3, 0, 0), // SYSLOG_ACTION_READ_ALL
+	"kill_init":     signalled(1, unix.SIGKILL),
+	"stop_init":     signalled(1, unix.SIGSTOP),
+	"quit_init":     signalled(1, unix.SIGQUIT), // Go would print every stack
+	"kill_group":    signalled(0, 0),
+	"kill_host":     killHost,
+	"tiocsti":       control(unix.TIOCSTI),
+	"tiocsti_high":  control(unix.TIOCSTI | 1<<32),
+	"tioclinux":     control(0x541c),
+	"tiocsetd":      control(unix.TIOCSETD),
+	"terminals":     terminals,
+	"tty":           openedFile("/dev/tty"),
+	"console":       openedFile("/dev/console"),
+	"keyctl":        refused(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(2), 0), // KEY_SPEC_SESSION_KEYRING
+	"keyctl_user":   refused(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(3), 0), // KEY_SPEC_USER_KEYRING
+	"add_key":       refused(unix.SYS_ADD_KEY, 0, 0, 0, 0, 0),
+	"request_key":   refused(unix.SYS_REQUEST_KEY, 0, 0, 0, 0),
+	"shm_sysv":      sharedMemory,
+	"shm_posix":     shmPosix,
+	"msg_sysv":      messageQueue,
+	"core":          coreLimit,
+	"modules":       refused(unix.SYS_INIT_MODULE, 0, 0, 0),
+	"kexec":         refused(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0),
+	"reboot":        refused(unix.SYS_REBOOT, 0, 0, 0, 0),
+	"settime":       refused(unix.SYS_CLOCK_SETTIME, 0, 0),
+	"sethostname":   refused(unix.SYS_SETHOSTNAME, 0, 0),
+	"personality":   refused(unix.SYS_PERSONALITY, 0x0008000), // PER_LINUX32
+}
+
+func vmRead(pid int) way {
+	return func() string {
+		var target [8]byte
+		local := []unix.Iovec{{Base: &target[0], Len: 8}}
+		remote := []unix.RemoteIovec{{Base: uintptr(unsafe.Pointer(&payload[0])), Len: len(payload)}}
+		var s steps
+		_, err := unix.ProcessVMReadv(pid, local, remote, 0)
+		s.did("readv", err)
+		_, err = unix.ProcessVMWritev(pid, local, remote, 0)
+		s.did("writev", err)
+		return s.String()
+	}
+}
+
+func pidfdGetfd(pid int) way {
+	return func() string {
+		var s steps
+		fd, err := unix.PidfdOpen(pid, 0)
+		s.did("open", err)
+		_, err = unix.PidfdGetfd(fd, 0, 0)
+		s.did("getfd", err)
+		return s.String()
+	}
+}
+
+// processes names the programs of all processes that can be seen, the ways'
+// own apart.
+func processes() string {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return word(err)
+	}
+	var names []string
+	for _, dir := range dirs {
+		line, _ := os.ReadFile(dir + "/cmdline")
+		program, rest, _ := strings.Cut(string(line), "\x00")
+		if strings.HasPrefix(rest, "one\x00") {
+			program = "way"
+		}
+		names = append(names, strings.ReplaceAll(filepath.Base(program), " ", "_"))
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ",")
+}
+
+// procInit opens what /proc shows of process 1.
+func procInit() string {
+	var s steps
+	for _, name := range []string{"environ", "maps", "fd", "root/etc", "cwd/.", "exe", "io", "stack"} {
+		fd, err := unix.Open("/proc/1/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		s.did(filepath.Dir(name + "/")[:2], err)
+		unix.Close(fd)
+	}
+	return s.String()
+}
+
+// procFD lists this process's descriptors above 2 that it was given.
+func procFD() string {
+	entries, err := os.ReadDir("/proc/" + strconv.Itoa(os.Getppid()) + "/fd")
+	if err != nil {
+		return word(err)
+	}
+	var s steps
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/" + strconv.Itoa(os.Getppid()) + "/fd/" + e.Name())
+		if err != nil || strings.HasPrefix(target, "anon_inode:") || strings.HasPrefix(target, "pipe:") && e.Name() > "2" {
+			continue // made by this program
+		}
+		kind, _, _ := strings.Cut(target, ":")
+		s = append(s, e.Name()+"="+kind)
+	}
+	return s.String()
+}
+
+func signalled(pid int, signal unix.Signal) way {
+	return func() string {
+		var s steps
+		s.did("kill", unix.Kill(pid, signal))
+		s.did("alive", unix.Kill(1, 0))
+		return s.String()
+	}
+}
+
+// killHost signals every number that a process of the host could have, from
+// the one that the test has. None exists here.
+func killHost() string {
+	pid, err := strconv.Atoi(fact("pid"))
+	if err != nil {
+		return word(err)
+	}
+	return signalled(pid, 0)()
+}
+
+func control(request uintptr) way {
+	return func() string {
+		character := [8]byte{'x'}
+		var s steps
+		for fd := range uintptr(3) {
+			s.did(fmt.Sprint(fd), call(unix.SYS_IOCTL, fd, request, pointer(&character)))
+		}
+		return s.String()
+	}
+}
+
+func terminals() string {
+	entries, err := os.ReadDir("/dev/pts")
+	if err != nil {
+		return word(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, ",")
+}
+
+// sharedMemory looks for a segment that the host has under this key.
+func sharedMemory() string {
+	key, err := strconv.Atoi(fact("shm"))
+	if err != nil {
+		return word(err)
+	}
+	_, err = unix.SysvShmGet(key, 0, 0)
+	return word(err)
+}
+
+func messageQueue() string {
+	key, err := strconv.Atoi(fact("shm"))
+	if err != nil {
+		return word(err)
+	}
+	return word(call(unix.SYS_MSGGET, uintptr(key), 0))
+}
+
+func shmPosix() string {
+	entries, err := os.ReadDir("/dev/shm")
+	if err != nil {
+		return word(err)
+	}
+	return fmt.Sprintf("files=%d", len(entries))
+}
+
+// coreLimit tells whether a crash could write this process's memory anywhere.
+func coreLimit() string {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
+		return word(err)
+	}
+	var s steps
+	s = append(s, fmt.Sprintf("limit=%d", limit.Max))
+	s.did("raise", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}))
+	return s.String()
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package escape
+
+import (
+	"bufio"
+	"io"
+	"testing"
+
+	"github.com/phantom-ns/phantom-ns/test/rig"
+)
+
+// sibling is another session of the same user, which serves on every address
+// that it has while the agent's session is at it.
+type sibling struct {
+	*rig.Process
+	stdin  io.Closer
+	stdout *bufio.Reader
+}
+
+func (s *stage) startSibling(built []byte) *sibling {
+	s.Helper()
+	s.world.Give(rig.Home+"/sibling", built, 0o755)
+	in, stdin := io.Pipe()
+	stdout, out := io.Pipe()
+	s.Cleanup(func() { stdin.Close(); stdout.Close() })
+	p := s.world.Start(rig.Session{Policy: s.policy(""), Args: []string{rig.Home + "/sibling", "serve"}, Stdin: in, Stdout: out})
+	other := &sibling{p, stdin, bufio.NewReader(stdout)}
+	other.says(s.T, "serving\n")
+	return other
+}
+
+func (other *sibling) says(t *testing.T, want string) {
+	t.Helper()
+	if line, err := other.stdout.ReadString('\n'); line != want {
+		t.Fatalf("the other session said %q, want %q: %v", line, want, err)
+	}
+}
+
+// nobodyCame ends it and asks who it has seen.
+func (other *sibling) nobodyCame(t *testing.T) {
+	t.Helper()
+	other.stdin.Close()
+	other.says(t, "visitors=0\n")
+	if r := other.Wait(); r.Exit != 0 {
+		t.Errorf("the other session: %v", r)
+	}
+}
