@@ -3,7 +3,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The redirect. Every function here reads a context, asks for a reason, records it, and alone turns it into a verdict.
- * A socket goes to the proxy or nowhere: what is not allowed by name of a reason with errno 0 is refused.
+ * A socket goes to the proxy or nowhere: a reason whose errno is not 0 refuses, and allowing is the last line.
  */
 #include "answer.h"
 #include "ledger.h"
@@ -14,9 +14,11 @@
 /* What a cgroup hook returns: refuse with the errno that was set (EPERM if none), or go on. */
 enum { REFUSE = 0, ALLOW = 1 };
 
-static __always_inline enum reason connect(struct bpf_sock_addr *ctx, const struct request *request)
+/* One look at the session serves the verdict and the rewrite: it may be added or removed in between. */
+static __always_inline enum reason
+connect(struct bpf_sock_addr *ctx, const struct session *session, const struct request *request)
 {
-	enum reason reason = judge_connect(session_of(request->netns), request);
+	enum reason reason = judge_connect(session, request);
 
 	if (request->protocol != IPPROTO_TCP)
 		return reason;
@@ -32,15 +34,17 @@ int connect4(struct bpf_sock_addr *ctx)
 
 	read_request4(ctx, &request);
 	session = session_of(request.netns);
-	reason = connect(ctx, &request);
-	if (reason == REASON_REDIRECT && session) {
-		ctx->user_ip4 = session->listener4.word[3];
-		ctx->user_port = bpf_htons(session->port);
-	}
+	reason = connect(ctx, session, &request);
 	record(&request, reason);
 	if (errno_of(reason)) {
 		set_errno(errno_of(reason));
 		return REFUSE;
+	}
+	if (reason == REASON_REDIRECT) {
+		if (!session)
+			return REFUSE;
+		ctx->user_ip4 = session->listener4.word[3];
+		ctx->user_port = bpf_htons(session->port);
 	}
 	return ALLOW;
 }
@@ -56,19 +60,21 @@ int connect6(struct bpf_sock_addr *ctx)
 
 	read_request6(ctx, &request);
 	session = session_of(request.netns);
-	reason = connect(ctx, &request);
-	if (reason == REASON_REDIRECT && session) {
+	reason = connect(ctx, session, &request);
+	record(&request, reason);
+	if (errno_of(reason)) {
+		set_errno(errno_of(reason));
+		return REFUSE;
+	}
+	if (reason == REASON_REDIRECT) {
+		if (!session)
+			return REFUSE;
 		listener = is_mapped(&request.origin.to) ? session->listener4 : session->listener6;
 		ctx->user_ip6[0] = listener.word[0];
 		ctx->user_ip6[1] = listener.word[1];
 		ctx->user_ip6[2] = listener.word[2];
 		ctx->user_ip6[3] = listener.word[3];
 		ctx->user_port = bpf_htons(session->port);
-	}
-	record(&request, reason);
-	if (errno_of(reason)) {
-		set_errno(errno_of(reason));
-		return REFUSE;
 	}
 	return ALLOW;
 }

@@ -15,8 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags root -type question -type rule -type address -type arrival verdict verdict_test.bpf.c -- -Wall -Wextra -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu
-
 const testCookie = 7
 
 // ask runs the rules on one question, in the kernel.

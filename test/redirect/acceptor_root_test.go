@@ -114,7 +114,11 @@ func readMessage(fd int) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	var message [18]byte
-	if n, err := unix.Read(fd, message[:]); err != nil || n != len(message) {
+	n, err := unix.Read(fd, message[:])
+	for errors.Is(err, unix.EINTR) { // the runtime's own signals; a read with a time limit is not restarted, signal(7)
+		n, err = unix.Read(fd, message[:])
+	}
+	if err != nil || n != len(message) {
 		return netip.AddrPort{}, false
 	}
 	address := netip.AddrFrom16([16]byte(message[:16])).Unmap()
