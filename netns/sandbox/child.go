@@ -23,12 +23,11 @@ type Child struct {
 	stdio    *stdio
 	terminal *terminalRelay
 	warnings []string
-	launched bool
 	unwatch  func() bool // stops watching the context
 
-	waiting sync.Once
-	status  Status
-	waitErr error
+	waiting, closing  sync.Once
+	status            Status
+	waitErr, closeErr error
 }
 
 // Start makes init, which begins to open the session's sockets. Ending ctx
@@ -100,12 +99,16 @@ func (c *Child) PID() int { return c.process.pid }
 func (c *Child) Warnings() []string { return c.warnings }
 
 // Launch lets init build the agent's surroundings and start it. It returns when
-// the agent has been executed, or a *StageError: then it never was.
+// the agent has been executed, or a *StageError: then it never was, init is
+// gone and a terminal restored.
 func (c *Child) Launch(l Launch) error {
-	if err := c.launch(l); err != nil {
-		return fmt.Errorf("sandbox: %w", err)
+	err := c.launch(l)
+	if err == nil {
+		return nil
 	}
-	return nil
+	c.process.kill()
+	_, waitErr := c.Wait()
+	return errors.Join(fmt.Errorf("sandbox: %w", err), waitErr)
 }
 
 func (c *Child) launch(l Launch) error {
@@ -141,13 +144,11 @@ func (c *Child) follow() error {
 		case kindTerminal:
 			err = c.openTerminal(p)
 		case kindRunning:
-			c.launched = true
 			return nil
 		default:
 			err = c.unexpected(p)
 		}
 		if err != nil {
-			c.process.kill()
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -132,6 +133,10 @@ func (p *pid1) checkDescriptors() error {
 func checkProcess() error {
 	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || dumpable != 0 {
 		return fmt.Errorf("dumpable is %d: %w", dumpable, unix.EPERM)
+	}
+	var death int32
+	if err := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&death)), 0, 0, 0); err != nil || death != int32(unix.SIGKILL) {
+		return fmt.Errorf("signal on the supervisor's death is %d: %w", death, unix.EPERM)
 	}
 	var core unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_CORE, &core); err != nil || core != (unix.Rlimit{}) {

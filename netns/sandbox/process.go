@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,11 +21,14 @@ const clones = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.C
 
 // process is init as its parent sees it.
 type process struct {
-	pid   int
-	pidfd int
-	done  chan struct{}      // closed when it and its namespace are gone
-	wait  syscall.WaitStatus // valid after done
-	err   error              // of waiting; valid after done
+	pid  int
+	done chan struct{} // closed when it and its namespace are gone
+
+	mu    sync.Mutex
+	pidfd int // -1 when it was closed
+
+	wait syscall.WaitStatus // valid after done
+	err  error              // of waiting; valid after done
 }
 
 // startProcess starts init with the given descriptors.
@@ -93,15 +97,29 @@ func (p *process) reap() {
 
 // kill ends init and with it, by the kernel, everything in its namespace.
 func (p *process) kill() error {
-	select {
-	case <-p.done:
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd < 0 {
 		return nil
-	default:
 	}
 	err := unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
+	return err
+}
+
+// close kills init, waits for it and gives up the handle.
+func (p *process) close() error {
+	err := p.kill()
+	<-p.done
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd < 0 {
+		return err
+	}
+	err = errors.Join(err, unix.Close(p.pidfd))
+	p.pidfd = -1
 	return err
 }
 

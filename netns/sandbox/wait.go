@@ -22,9 +22,7 @@ func (c *Child) Wait() (Status, error) {
 func (c *Child) wait() (Status, error) {
 	exit, reported := c.hear()
 	<-c.process.done
-	if c.launched {
-		c.stdio.outputs.Wait()
-	}
+	c.stdio.outputs.Wait()
 	err := c.process.err
 	if c.terminal != nil {
 		err = errors.Join(err, c.terminal.close())
@@ -101,22 +99,20 @@ func (c *Child) Signal(s syscall.Signal) error {
 // Close ends the session if it has not ended, waits for it, restores the
 // terminal and releases everything. It may be called more than once.
 func (c *Child) Close() error {
-	if !c.unwatch() && c.process.pidfd < 0 {
-		return nil
-	}
-	err := c.process.kill()
-	_, waitErr := c.Wait()
-	return errors.Join(err, waitErr, c.release())
+	c.closing.Do(func() {
+		c.unwatch()
+		err := c.process.kill()
+		_, waitErr := c.Wait()
+		c.closeErr = errors.Join(err, waitErr, c.release())
+	})
+	return c.closeErr
 }
 
 // release gives up descriptors, and init when it was started.
 func (c *Child) release() error {
 	var errs []error
-	if p := c.process; p != nil {
-		errs = append(errs, p.kill())
-		<-p.done
-		errs = append(errs, unix.Close(p.pidfd))
-		p.pidfd = -1
+	if c.process != nil {
+		errs = append(errs, c.process.close())
 	}
 	if c.stdio != nil {
 		errs = append(errs, c.stdio.close())
