@@ -50,6 +50,35 @@ func TestChunksRefused(t *testing.T) {
 	}
 }
 
+// TestReplay: a later try gets the body from its beginning, an earlier one
+// nothing more; a long body is not kept.
+func TestReplay(t *testing.T) {
+	b := newRequestBody(strings.NewReader("0123456789"))
+	first := b.attempt()
+	io.ReadFull(first, make([]byte, 4))
+	second, err := b.again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := first.Read(make([]byte, 4)); n != 0 || err != errBodyClosed {
+		t.Errorf("the earlier try read %d, %v", n, err)
+	}
+	if got, err := io.ReadAll(second); string(got) != "0123456789" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if b.count() != 10 || !b.stop() {
+		t.Errorf("counted %d", b.count())
+	}
+	if n, err := second.Read(make([]byte, 4)); n != 0 || err == nil {
+		t.Errorf("read %d after the end, %v", n, err)
+	}
+	long := newRequestBody(bytes.NewReader(make([]byte, maxReplay+1)))
+	io.Copy(io.Discard, long.attempt())
+	if _, err := long.again(); err != errNoReplay {
+		t.Errorf("long body: %v", err)
+	}
+}
+
 func TestLengthBody(t *testing.T) {
 	br := bufio.NewReader(strings.NewReader("abcdeNEXT"))
 	if got, err := io.ReadAll(&lengthReader{br: br, n: 5}); string(got) != "abcde" || err != nil {

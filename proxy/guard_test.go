@@ -145,6 +145,22 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// TestN7Mixed: an address that is allowed does not help beside one that is not.
+func TestN7Mixed(t *testing.T) {
+	world := newAuthority(t)
+	up := newRecorder(t, world, nil)
+	_, port, _ := splitAddress(up.address())
+	session := testSession("", "")
+	session.Hosts = []policy.HostTarget{{Host: openHost, Connect: fmt.Sprintf("gateway.test:%d", port), Rule: "test:9"}}
+	session.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	f := &fakeResolver{answers: []string{"127.0.0.1", "10.0.0.1"}}
+	r := newRig(t, session, world, func(c *Config) { c.Resolver = f })
+	resp, body := r.do(r.client(false), call{url: "https://" + openHost + "/"})
+	if reason := r.refusedPage(body, 1); resp.StatusCode != 502 || reason != string(audit.ReasonDialRefused) || up.connections() != 0 {
+		t.Errorf("%d %s, %d connections", resp.StatusCode, reason, up.connections())
+	}
+}
+
 // TestRace: a candidate that fails does not lose the dial.
 func TestRace(t *testing.T) {
 	up := newRecorder(t, nil, nil)

@@ -134,7 +134,7 @@ func (l *h1) serve(h *head) bool {
 	w.watch.stop()
 	cancel()
 	complete := x.body.stop()
-	return err == nil && !w.close && !l.given && (complete || l.drain(x, w))
+	return err == nil && !w.close && !l.given && (complete || l.drain(x))
 }
 
 // body gives x the request's body, framed as its head said.
@@ -162,8 +162,8 @@ func (l *h1) body(x *exchange, w *h1Writer) {
 }
 
 // drain reads what is left of a body that nobody wanted, within reason.
-func (l *h1) drain(x *exchange, w *h1Writer) bool {
-	if w.awaited() || x.body.ended() || x.length-x.body.count() > maxDrain {
+func (l *h1) drain(x *exchange) bool {
+	if x.body.ended() || x.length-x.body.count() > maxDrain {
 		return false
 	}
 	l.rw.SetReadDeadline(time.Now().Add(drainTimeout))

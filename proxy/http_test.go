@@ -164,6 +164,23 @@ func TestH6Connection(t *testing.T) {
 	}
 }
 
+// TestC3MixedCase: two spellings of one header are two values of it.
+func TestC3MixedCase(t *testing.T) {
+	r, up, _ := newWorld(t)
+	for n, lines := range []string{
+		"authorization: Bearer mine\r\nAUTHORIZATION: Bearer " + placeholder + "\r\n",
+		"X-API-KEY: " + placeholder + "\r\nx-api-key: mine\r\n",
+	} {
+		resp, body := r.raw(apiHost, "GET / HTTP/1.1\r\nHost: "+apiHost+"\r\n"+lines+"\r\n")
+		if reason := r.refusedPage(body, n+1); resp.StatusCode != 400 || reason != string(audit.ReasonDuplicateCredential) {
+			t.Errorf("%d %s", resp.StatusCode, reason)
+		}
+	}
+	if up.connections() != 0 {
+		t.Error("upstream was dialled")
+	}
+}
+
 // TestH10Target: path and query arrive byte for byte, or not at all.
 func TestH10Target(t *testing.T) {
 	r, up, _ := newWorld(t)

@@ -98,11 +98,12 @@ func (s *Server) judgeCredential(x *exchange) *refusal {
 	bound := x.bound()
 	finding, err := s.credentials.Judge(bound, x.header, x.target)
 	if err != nil {
-		reason := audit.ReasonDuplicateCredential
+		r := &refusal{status: http.StatusBadRequest, reason: audit.ReasonDuplicateCredential,
+			hint: "send one credential, once"}
 		if errors.Is(err, swap.ErrVariant) {
-			reason = audit.ReasonBadHeader
+			r.reason, r.hint = audit.ReasonBadHeader, "some servers read this header's name as that of a credential header"
 		}
-		return &refusal{status: http.StatusBadRequest, reason: reason, hint: "one credential in one header, please"}
+		return r
 	}
 	x.finding = finding
 	switch {

@@ -100,6 +100,31 @@ func TestRegressOverride(t *testing.T) {
 	})
 }
 
+// generousRules binds the session's credential to plain HTTP, which policy's
+// own rules never do.
+type generousRules struct{ Rules }
+
+func (g generousRules) Connect(host string, port uint16) policy.Connect {
+	c := g.Rules.Connect(host, port)
+	if c.Protocol == policy.HTTP {
+		c.Credentials = g.Rules.Connect(apiHost, 443).Credentials
+	}
+	return c
+}
+
+// TestRegressPlaintext: whatever the rules say, no credential goes out without
+// TLS.
+func TestRegressPlaintext(t *testing.T) {
+	world := newAuthority(t)
+	plain := newRecorder(t, nil, nil)
+	session := testSession("127.0.0.1:1", plain.address())
+	r := newRig(t, session, world, func(c *Config) { c.Rules = generousRules{c.Rules} })
+	resp, body := r.do(r.client(false), call{url: "http://" + plainHost + "/", header: one("Authorization", "Bearer "+placeholder)})
+	if reason := r.refusedPage(body, 1); resp.StatusCode != 403 || reason != string(audit.ReasonPlaintext) || plain.connections() != 0 {
+		t.Errorf("%d %s", resp.StatusCode, reason)
+	}
+}
+
 // TestWatchAndUpgrade: the watch for a client that leaves reads the same
 // connection as the WebSocket after it, and must be done by then.
 func TestWatchAndUpgrade(t *testing.T) {

@@ -85,15 +85,22 @@ func has(set map[string]struct{}, name string) bool {
 	return ok
 }
 
-// variant returns the credential header that name is a disguise of, in the eyes
-// of servers that turn "-" into "_" (CGI, WSGI), or "".
-func variant(name string, headers map[string]struct{}) string {
-	if !strings.Contains(name, "_") {
-		return ""
+// disguised reports whether name is a credential header in the eyes of servers
+// that take "_" and other punctuation for "-" (CGI, WSGI), but not in ours.
+func disguised(name string, headers map[string]struct{}) bool {
+	if strings.IndexFunc(name, isOdd) < 0 || has(headers, name) {
+		return false
 	}
-	plain := strings.Trim(strings.ReplaceAll(name, "_", "-"), "-")
-	if has(headers, plain) && !has(headers, name) {
-		return plain
-	}
-	return ""
+	plain := strings.Map(func(r rune) rune {
+		if isOdd(r) {
+			return '-'
+		}
+		return r
+	}, name)
+	return has(headers, strings.Trim(plain, "-"))
+}
+
+// isOdd holds for token bytes that are neither letter, digit nor hyphen.
+func isOdd(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
 }

@@ -50,7 +50,7 @@ var (
 	// ErrDuplicate is more than one credential, or one in more than one reading.
 	ErrDuplicate = errors.New("judge credentials: more than one")
 	// ErrVariant is a header that some servers read as a credential header.
-	ErrVariant = errors.New("judge credentials: header name with underscore")
+	ErrVariant = errors.New("judge credentials: disguised header name")
 )
 
 // Finding is what a request carries. Exactly one of Matched, Bare, Foreign,
@@ -76,7 +76,7 @@ func (s *Set) Judge(bound []*policy.Credential, header http.Header, target strin
 	j := judgement{set: s, bound: bound}
 	for key, values := range header {
 		name := strings.ToLower(key)
-		if variant(name, s.headers) != "" {
+		if disguised(name, s.headers) {
 			return Finding{}, ErrVariant
 		}
 		if has(s.headers, name) {

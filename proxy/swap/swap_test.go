@@ -100,6 +100,8 @@ func TestJudgeAndApply(t *testing.T) {
 		{"custom", custom, header("X-Company-Key", holder), "matched header: x-company-key", header("X-Company-Key", real)},
 		{"custom, underscored", custom, header("X_company_key", "anything"), "variant", nil},
 		{"custom, underscored at the end", custom, header("X-Company-Key_", "anything"), "variant", nil},
+		{"custom, dotted", custom, header("X.Company-Key", "anything"), "variant", nil},
+		{"standard, disguised", custom, header("Proxy_authorization", "anything"), "variant", nil},
 		{"unrelated underscore", custom, header("X_stainless_lang", "js"), "bare", header("X_stainless_lang", "js")},
 		{"two values", bearer, header("Authorization", "Bearer "+holder, "Authorization", "Bearer "+holder), "duplicate", nil},
 		{"foreign beside", bearer, header("Authorization", "Bearer "+holder, "X-Api-Key", "k"), "matched and foreign", nil},
