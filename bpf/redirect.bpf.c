@@ -137,11 +137,15 @@ int sock_create(struct bpf_sock *ctx)
 	return ALLOW;
 }
 
-/* A stream on lo has been judged at connect(), and egress sees every one of its packets: it is let go first. */
+/*
+ * A stream on lo has been judged at connect(), and egress sees every one of its packets: it is let go first. A socket
+ * that a session made is nobody else's when the session is gone, so it is refused then even if strangers pass.
+ */
 static __always_inline enum reason leave(struct __sk_buff *skb, struct request *request)
 {
 	bool plain = read_packet(skb, request);
 	struct bpf_sock *sk = skb->sk;
+	struct session *session;
 	struct client *client;
 
 	if (plain && request->protocol == IPPROTO_TCP && skb->ifindex == LOOPBACK_IFINDEX)
@@ -160,7 +164,8 @@ static __always_inline enum reason leave(struct __sk_buff *skb, struct request *
 		return REASON_INTERFACE;
 	if (!plain)
 		return REASON_PACKET;
-	return client ? judge_datagram(session_of(request->netns), request) : REASON_SESSION;
+	session = client ? session_of(request->netns) : NULL;
+	return session ? judge_datagram(session, request) : REASON_SESSION;
 }
 
 SEC("cgroup_skb/egress")
