@@ -32,6 +32,10 @@ type Child struct {
 
 // Start makes init, which begins to open the session's sockets. Ending ctx
 // kills it. The caller owns the files of cfg and calls Close in the end.
+//
+// Preconditions: root, with all capabilities, in the host's namespaces; cgo is
+// off. While the Child lives, a thread of this process has fewer rights than the
+// others, so that no call may set ids or capabilities of all threads.
 func Start(ctx context.Context, cfg Config) (*Child, error) {
 	c, err := start(cfg)
 	if err != nil {

@@ -60,7 +60,7 @@ func (p *pid1) mount() error {
 		return err
 	}
 	defer v.close()
-	if err := p.harden(points); err != nil {
+	if err := p.harden(points, v); err != nil {
 		return err
 	}
 	for _, step := range []func(*view) error{

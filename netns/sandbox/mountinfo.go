@@ -101,7 +101,7 @@ func deviceNumber(fd int) (string, error) {
 // harden makes every mount of the host read-only and without set-user-id. One
 // that does not let itself be opened, such as another user's FUSE, is detached.
 // One below another mount is out of reach.
-func (p *pid1) harden(points []mountPoint) error {
+func (p *pid1) harden(points []mountPoint, v *view) error {
 	for _, m := range points {
 		fd, reached, err := m.reach()
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || err == nil && !reached {
@@ -120,7 +120,10 @@ func (p *pid1) harden(points []mountPoint) error {
 		if detach := unix.Unmount(m.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); detach != nil {
 			return fmt.Errorf("make %q read-only: %w", m.path, errors.Join(err, detach))
 		}
-		if err := p.warn("mount %q is not there: %v", m.path, err); err != nil {
+		if withinAny(m.path, systemTrees) || v.home != nil && within(m.path, v.home.path) {
+			continue // and covered in any case
+		}
+		if err := p.warn("mount %q is left out: %v", m.path, err); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,7 @@ func (p *process) live(cfg Config, fds [4]int, started chan<- error) {
 	if err != nil && p.pid > 0 {
 		unix.Kill(p.pid, unix.SIGKILL) // ours, and not yet waited for
 		p.reap()
+		unix.Close(p.pidfd)
 	}
 	started <- err
 	if err == nil {

@@ -38,7 +38,10 @@ const (
 	PermitIOUring       = "io_uring"
 )
 
-// Config is what Start needs.
+// Config is what Start needs. Stdin, Stdout and Stderr become blocking where they
+// reach the agent as they are: regular files, pipes and /dev/null. A terminal
+// becomes one of the session's own; sockets and other devices become pipes; a
+// folder is refused.
 type Config struct {
 	Cgroup     *os.File         // directory of the session's leaf in cgroup v2
 	Namespace  *netns.Namespace // the session's
