@@ -19,6 +19,7 @@ var acts = map[string]func() string{
 	"bpf: connect":     func() string { return errnoName(connectTo(undeclared, 1)) },
 	"bpf: connect 200": func() string { return errnoName(connectTo(undeclared, 200)) },
 	"bpf: unanswered":  func() string { return errnoName(connectTo(synthetic, 200)) },
+	"bpf: crowd":       func() string { return errnoName(crowd()) },
 	"bpf: options":     func() string { return errnoName(readOptions()) },
 	"bpf: origin":      originOfOwnConnection,
 }
@@ -58,6 +59,29 @@ func connectTo(to unix.SockaddrInet4, times int) (err error) {
 		unix.Close(fd)
 	}
 	return err
+}
+
+// crowd keeps more handshakes open than the session may have: the listener's queue is full, and SYNs wait.
+func crowd() error {
+	server, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	at := &unix.SockaddrInet4{Port: 981, Addr: [4]byte{127, 0, 0, 1}}
+	if err := errors.Join(unix.Bind(server, at), unix.Listen(server, 0)); err != nil {
+		return err
+	}
+	for range 20 {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, &synthetic); !errors.Is(err, unix.EINPROGRESS) {
+			return fmt.Errorf("connect: %w", err)
+		}
+	}
+	return nil
 }
 
 // readOptions asks for options of all lengths, the last longer than the page that BPF may see.

@@ -219,16 +219,46 @@ func TestFailedHandshakesLeaveNothing(t *testing.T) {
 	if counts[ReasonRedirect] != 200 || counts[ReasonOrigin] != 0 || counts[ReasonInflight] != 0 {
 		t.Errorf("counts %v", counts)
 	}
+	r.handshakesAreEmpty()
+}
+
+func (r *rig) handshakesAreEmpty() {
+	r.t.Helper()
 	key, err := r.object.key(r.cookie)
-	require(t, err)
+	require(r.t, err)
 	var id ebpf.MapID
-	require(t, r.object.objects.Inflight.Lookup(key, &id))
+	require(r.t, r.object.objects.Inflight.Lookup(key, &id))
 	handshakes, err := ebpf.NewMapFromID(id)
-	require(t, err)
+	require(r.t, err)
 	defer handshakes.Close()
 	if err := handshakes.NextKey(nil, make([]byte, handshakes.KeySize())); !errors.Is(err, ebpf.ErrKeyNotExist) {
-		t.Errorf("the in-flight map is not empty: %v", err)
+		r.t.Errorf("the in-flight map is not empty: %v", err)
 	}
+}
+
+// Handshakes beyond the map's size go without an origin and are told; those within keep theirs, and all end.
+func TestFullInflightMapIsTold(t *testing.T) {
+	const room = 3
+	r := newRig(t, Options{})
+	r.object.handshakes.MaxEntries = room
+	r.attach(syntheticSession())
+	reader, err := r.object.Denials()
+	require(t, err)
+	defer reader.Close()
+	if got, _ := r.act("bpf: crowd"); got != "ok" {
+		t.Fatalf("crowd: %s", got)
+	}
+	counts, err := r.object.Counts(r.cookie)
+	require(t, err)
+	if counts[ReasonInflight] == 0 || counts[ReasonRedirect] != counts[ReasonOrigin]+counts[ReasonInflight]+room {
+		t.Errorf("counts %v: want every handshake but %d accounted for", counts, room)
+	}
+	denial, err := reader.Read()
+	require(t, err)
+	if denial.Reason != ReasonInflight || denial.Dst.String() != "198.18.0.1:443" {
+		t.Errorf("told %+v", denial)
+	}
+	r.handshakesAreEmpty()
 }
 
 func TestOtherOptionsAreTheKernels(t *testing.T) {

@@ -39,8 +39,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(clientDir)
+	os.Exit(code)
 }
+
+// clientDir is where the client is built, once it is.
+var clientDir string
 
 // world is one session's kernel half: namespace, cgroup, listeners born inside both, programs attached.
 type world struct {
@@ -191,6 +196,7 @@ var client = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	clientDir = dir
 	binary := filepath.Join(dir, "client")
 	out, err := exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", binary, "client.c").CombinedOutput()
 	if err != nil {
