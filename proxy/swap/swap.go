@@ -37,12 +37,19 @@ func New(credentials []Credential) *Set {
 		}
 		s.credentials = append(s.credentials, c)
 		for _, p := range c.Policy.Positions {
-			if p.Kind == policy.PositionHeader {
-				s.headers[strings.ToLower(p.Name)] = struct{}{}
-			}
+			s.addHeader(p)
+		}
+		if c.Policy.Outbound != nil { // a foreign one could be sent there directly
+			s.addHeader(*c.Policy.Outbound)
 		}
 	}
 	return s
+}
+
+func (s *Set) addHeader(p policy.Position) {
+	if p.Kind == policy.PositionHeader {
+		s.headers[strings.ToLower(p.Name)] = struct{}{}
+	}
 }
 
 // Errors of [Set.Judge]: the head cannot be judged, and the request is refused.

@@ -205,6 +205,21 @@ func TestOutbound(t *testing.T) {
 	}
 }
 
+// TestOutboundHeaderIsJudged: a foreign credential put straight where the real
+// one would go.
+func TestOutboundHeaderIsJudged(t *testing.T) {
+	value, err := secret.New([]byte(real))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer value.Wipe()
+	p := &policy.Credential{Name: "one", Positions: []policy.Position{bearer}, Outbound: &custom}
+	set := New([]Credential{{Policy: p, Placeholder: holder, Value: value}})
+	if got := verdict(set.Judge([]*policy.Credential{p}, header("X-Company-Key", "mine"), "/")); got != "foreign" {
+		t.Error(got)
+	}
+}
+
 // TestEmptyPlaceholder: it would be found in everything.
 func TestEmptyPlaceholder(t *testing.T) {
 	set := New([]Credential{{Policy: &policy.Credential{Name: "x", Positions: []policy.Position{bearer}}}})
