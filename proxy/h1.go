@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -238,14 +237,4 @@ func (w *watch) stop() {
 		w.conn.rw.SetReadDeadline(time.Unix(1, 0))
 		<-done
 	}
-}
-
-var _ responder = (*h1Writer)(nil)
-
-// statusText never has a text of the upstream's.
-func statusText(status int) string {
-	if text := http.StatusText(status); text != "" {
-		return text
-	}
-	return "Status"
 }

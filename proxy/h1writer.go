@@ -115,6 +115,14 @@ func (w *h1Writer) statusLine(status int) {
 	w.bw.WriteString("\r\n")
 }
 
+// statusText never has a text of the upstream's.
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return text
+	}
+	return "Status"
+}
+
 func (w *h1Writer) fields(header http.Header) {
 	for name, values := range header {
 		for _, value := range values {

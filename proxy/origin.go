@@ -42,8 +42,6 @@ const (
 	originUID      = 36
 	originComm     = 48
 	soOriginalDst  = 80 // netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number
-	sockaddr4Size  = 16
-	sockaddr6Size  = 28
 	sockaddrPort   = 2
 	sockaddr4Bytes = 4
 	sockaddr6Bytes = 8
@@ -63,13 +61,16 @@ func KernelOrigin(own ...netip.Addr) func(net.Conn) (Origin, error) {
 			return Origin{}, fmt.Errorf("look up origin: %w", err)
 		}
 		answer, asked := askOrigin(conn, local.Addr().Is6())
-		if asked == nil {
-			return parseOrigin(answer)
-		}
-		if addr := local.Addr(); addr.IsLoopback() || addr.IsUnspecified() || slices.Contains(own, addr) {
+		o := Origin{Dst: local}
+		if asked == nil && len(answer) == originSize {
+			if o, err = parseOrigin(answer); err != nil {
+				return Origin{}, err
+			}
+		} // anything shorter is connection tracking's, which knows no more than we do
+		if addr := o.Dst.Addr(); addr.IsLoopback() || addr.IsUnspecified() || slices.Contains(own, addr) {
 			return Origin{}, fmt.Errorf("look up origin: %w", ErrNoOrigin)
 		}
-		return Origin{Dst: local}, nil
+		return o, nil
 	}
 }
 
@@ -116,32 +117,27 @@ func getOrigin(fd uintptr, level int) ([]byte, error) {
 	return buf[:min(size, originSize)], nil
 }
 
-// parseOrigin takes the full answer, or the bare sockaddr of a netfilter
-// redirect.
+// parseOrigin takes an answer of originSize bytes.
 func parseOrigin(b []byte) (Origin, error) {
 	dst, err := parseSockaddr(b)
 	if err != nil {
 		return Origin{}, fmt.Errorf("look up origin: %w", err)
 	}
-	o := Origin{Dst: dst}
-	if len(b) == originSize {
-		o.PID = binary.NativeEndian.Uint32(b[originPID:])
-		o.UID = binary.NativeEndian.Uint32(b[originUID:])
-		comm, _, _ := strings.Cut(string(b[originComm:]), "\x00")
-		o.Comm = comm
-	}
-	return o, nil
+	comm, _, _ := strings.Cut(string(b[originComm:]), "\x00")
+	return Origin{
+		Dst:  dst,
+		PID:  binary.NativeEndian.Uint32(b[originPID:]),
+		UID:  binary.NativeEndian.Uint32(b[originUID:]),
+		Comm: comm,
+	}, nil
 }
 
 func parseSockaddr(b []byte) (netip.AddrPort, error) {
-	if len(b) < sockaddr4Size {
-		return netip.AddrPort{}, ErrNoOrigin
-	}
 	var addr netip.Addr
-	switch family := binary.NativeEndian.Uint16(b); {
-	case family == unix.AF_INET:
+	switch binary.NativeEndian.Uint16(b) {
+	case unix.AF_INET:
 		addr = netip.AddrFrom4([4]byte(b[sockaddr4Bytes:]))
-	case family == unix.AF_INET6 && len(b) >= sockaddr6Size:
+	case unix.AF_INET6:
 		addr = netip.AddrFrom16([16]byte(b[sockaddr6Bytes:])).Unmap()
 	}
 	port := binary.BigEndian.Uint16(b[sockaddrPort:])
