@@ -167,10 +167,11 @@ func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
 		forward = append(forward, f.Port)
 	}
 	write := s.absolute(append(slices.Clone(spec.Filesystem.Write), s.config.Write...))
+	writesDir := slices.Contains(write, s.config.Dir)
 	write = slices.DeleteFunc(write, func(p string) bool { return p == s.config.Dir })
 	return sandbox.Spec{
 		User: sandbox.User{Name: u.Name, Home: u.Home, Shell: u.Shell, UID: u.UID, GID: u.GID, Groups: dropPrivilegedGroups(u.Groups)},
-		Dir:  s.config.Dir, Hostname: hostname, IPv6: s.kernel.namespace.HasIPv6(), Forward: forward,
+		Dir:  s.config.Dir, DirRead: !writesDir, Hostname: hostname, IPv6: s.kernel.namespace.HasIPv6(), Forward: forward,
 		Write: write,
 		Hide:  s.absolute(spec.Filesystem.Hide), Expose: s.absolute(spec.Filesystem.Expose),
 		HomeMode: spec.Filesystem.Home, Permit: spec.Permit, Memlock: s.memlock,

@@ -89,6 +89,7 @@ func (p *pid1) run(steps []step) (err error) {
 
 // readSpec reads the first message.
 func (p *pid1) readSpec() error {
+	unix.CloseOnExec(p.control) // donated without; 5.10 cannot mark a whole range
 	message, err := receive(p.control)
 	if err != nil {
 		return fmt.Errorf("receive spec: %w", err)

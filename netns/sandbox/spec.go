@@ -55,7 +55,8 @@ type Config struct {
 // Spec is the agent's surroundings.
 type Spec struct {
 	User     User
-	Dir      string   // working directory: absolute, without links, written for real
+	Dir      string   // working directory: absolute, without links
+	DirRead  bool     // it is read-only; else it is written for real
 	Hostname string   // empty keeps the host's
 	IPv6     bool     // whether the namespace has it
 	Forward  []uint16 // TCP ports opened inside on 127.0.0.1 and ::1

@@ -65,14 +65,20 @@ func (s *stdio) open(n int) (err error) {
 				s.donated[n], err = openNull() // until init has opened the terminal
 			}
 		case relayed:
+			if n == 2 && s.manners[1] == relayed && sameFile(s.files[1], file) {
+				// One pipe for both, or what is written to them would change places.
+				s.donated[n], err = duplicate(s.donated[1])
+				return err
+			}
 			err = s.addRelay(n, file)
 		}
 		return err
 	})
 }
 
-// judge says how fd may reach the agent. Sockets lead out, and a device or
-// terminal is shared with the user (TIOCSTI, reading keys); a directory is a
+// judge says how fd may reach the agent. Sockets lead out, a device or terminal
+// is shared with the user (TIOCSTI, reading keys), and a file could be opened
+// again by /proc/self/fd, for writing, past the read-only view; a directory is a
 // way around every mount.
 func judge(fd int) (manner, error) {
 	var st unix.Stat_t
@@ -80,9 +86,9 @@ func judge(fd int) (manner, error) {
 		return given, err
 	}
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG, unix.S_IFIFO:
+	case unix.S_IFIFO:
 		return given, nil
-	case unix.S_IFSOCK, unix.S_IFBLK:
+	case unix.S_IFREG, unix.S_IFSOCK, unix.S_IFBLK:
 		return relayed, nil
 	case unix.S_IFDIR:
 		return given, unix.EISDIR
@@ -108,6 +114,16 @@ func passOn(fd int) (int, error) {
 
 func duplicate(fd int) (int, error) {
 	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, controlFD)
+}
+
+// sameFile tells whether two descriptors lead to the same file or socket.
+func sameFile(a, b *os.File) bool {
+	first, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	second, err := b.Stat()
+	return err == nil && os.SameFile(first, second)
 }
 
 func openNull() (int, error) {

@@ -29,7 +29,7 @@ func TestStdioGiven(t *testing.T) {
 		in   *os.File
 		want string
 	}{
-		"file":    {openFile(t, file, os.O_RDONLY), "regular file\ncontent\n"},
+		"file":    {openFile(t, file, os.O_RDONLY), "fifo\ncontent\n"},
 		"null":    {openFile(t, os.DevNull, os.O_RDWR), "character special file\n"},
 		"nothing": {nil, "character special file\n"},
 		"zero":    {openFile(t, "/dev/zero", os.O_RDONLY), "fifo\n\x00\x00\x00"},
@@ -47,6 +47,26 @@ func TestStdioGiven(t *testing.T) {
 			}
 			r.script(c.want, script)
 		})
+	}
+}
+
+// Output and errors to one file keep their order, and cannot be reopened.
+func TestStdioToOneFile(t *testing.T) {
+	r := newRig(t)
+	name := filepath.Join(t.TempDir(), "file")
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o666)
+	must(t, err)
+	defer file.Close()
+	again, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	must(t, err)
+	defer again.Close()
+	r.config.Stdout, r.config.Stderr = file, again
+	must(t, r.start("sh", "-c", "for i in 1 2 3; do echo out; echo err >&2; done; stat -L -c %F /dev/stderr"))
+	_, err = r.child.Wait()
+	must(t, err)
+	text, err := os.ReadFile(name)
+	if string(text) != "out\nerr\nout\nerr\nout\nerr\nfifo\n" {
+		t.Errorf("the file holds %q, %v", text, err)
 	}
 }
 
