@@ -70,7 +70,12 @@ func (l *h1) linger() {
 // next serves one request and reports whether there may be another.
 func (l *h1) next() bool {
 	l.rw.SetReadDeadline(time.Now().Add(idleTimeout))
-	if _, err := l.br.Peek(1); err != nil {
+	first, err := l.br.Peek(1)
+	if err != nil {
+		return false
+	}
+	if !isLetter(first[0]) { // TLS, say: it may have no line feed to wait for
+		l.refuseHead(malformed(audit.ReasonBadRequest, "not the beginning of a request"))
 		return false
 	}
 	l.rw.SetReadDeadline(time.Now().Add(headTimeout))
@@ -81,6 +86,8 @@ func (l *h1) next() bool {
 	}
 	return l.serve(h)
 }
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 func (l *h1) readHead() (*head, error) {
 	block := h1Blocks.Get().(*[]byte)

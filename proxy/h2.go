@@ -34,9 +34,10 @@ func (s *Server) newH2() error {
 		MaxHeaderBytes:               s.limits.HeaderBytes,
 		IdleTimeout:                  idleTimeout,
 		Protocols:                    protocols,
+		// No pings: the peer is on this machine, so its end is always told, and
+		// one that is merely stopped keeps its connection.
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: s.limits.Streams,
-			SendPingTimeout:      idleTimeout / 2,
 			WriteByteTimeout:     writeTimeout,
 		},
 		ErrorLog: log.New(quietLog{s.logger}, "", 0),

@@ -196,6 +196,16 @@ func TestPassthrough(t *testing.T) {
 	}
 }
 
+// TestTLSToPlainPort: a client that speaks TLS where HTTP is expected is told at
+// once.
+func TestTLSToPlainPort(t *testing.T) {
+	r, _, plain := newWorld(t)
+	conn := r.dial(netip.AddrPortFrom(synthetic(plainHost), 80))
+	if resp, body := r.rawOn(conn, string(hello(plainHost))); resp.StatusCode != 400 || plain.connections() != 0 {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
 // withExtension adds an empty-looking extension to a hello.
 func withExtension(raw []byte, id uint16) []byte {
 	// record 5, handshake 4, version 2, random 32, session 1, ciphers 4, compression 2
