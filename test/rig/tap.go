@@ -54,6 +54,8 @@ func (w *World) Tap(own func(Packet) bool) *Tap {
 }
 
 func (w *World) isLocal(p Packet) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return p.Src.Addr().IsLoopback() && p.Dst.Addr().IsLoopback() && (w.local[p.Src.Port()] || w.local[p.Dst.Port()])
 }
 

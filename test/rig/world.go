@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,9 @@ type World struct {
 	calls chan func()
 	// Tun keeps the outside link up for as long as it is open.
 	tun *os.File
-	// local are loopback ports of the world that servers of the test own.
+	// local are loopback ports of the world that servers of the test own. A
+	// tap reads it while the test adds to it.
+	mu    sync.Mutex
 	local map[uint16]bool
 }
 
@@ -123,7 +126,9 @@ func (w *World) Listen(network, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen in world: %w", err)
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		w.mu.Lock()
 		w.local[uint16(a.Port)] = true
+		w.mu.Unlock()
 	}
 	return l, nil
 }
