@@ -61,9 +61,6 @@ var outcomes = map[string]outcome{
 	"reconnect to loopback":       {"ok", bpf.ReasonPass, ""},
 }
 
-// aboveByte is how a denial shows a protocol number that has no byte, as MPTCP's.
-const aboveByte = 255
-
 // Each refusal is immediate, has its own errno, and is told with who and whereto, in order.
 func TestEverythingElseIsRefused(t *testing.T) {
 	w := newWorld(t, "10.0.0.0/8", "2001:db8::/32")
@@ -108,7 +105,7 @@ func (w *world) nextDenial(denials *bpf.Reader) bpf.Denial {
 	w.t.Helper()
 	for {
 		denial := must(denials.Read())(w.t)
-		if !slices.Contains([]uint8{unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE, aboveByte}, denial.Proto) {
+		if !slices.Contains([]uint16{unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE, unix.IPPROTO_MPTCP}, denial.Proto) {
 			return denial
 		}
 	}
