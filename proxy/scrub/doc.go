@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package scrub keeps the real credentials of a session out of what the agent
+// receives.
+//
+// It guarantees that
+//
+//   - where a response carries a credential, the agent reads the placeholder:
+//     raw; with any of its characters percent-encoded, escaped as in JSON or
+//     written as HTML entities; in hexadecimal of any case; in base64 of either
+//     alphabet, at each of the three alignments inside a longer text (so also
+//     in the blob of HTTP Basic, whatever the user), wrapped or not;
+//   - a replacement is exactly as wide as what it replaces, in the same
+//     encoding: a Content-Length, a gRPC or protobuf length, a frame header
+//     stays true. Base64 around it decodes to the same bytes as before;
+//   - the result does not depend on how the stream was cut into reads;
+//   - of a stream, only the longest suffix that begins a pattern is held back,
+//     and that is bounded by the longest credential. Everything else leaves at
+//     once;
+//   - what is not understood does not pass: an unknown content coding, one that
+//     expands beyond its limits, a WebSocket frame outside the protocol.
+//
+// # Width
+//
+// Every encoding of a character has a placeholder character of the same width,
+// but for the short escapes of JSON (\/ and \") and some HTML entities. What
+// those leave over is filled with spaces behind the placeholder, which JSON and
+// HTML take for text; base64 decoders that admit no space then refuse the
+// value. A placeholder that is not as long as its credential is cut, or followed
+// by asterisks.
+//
+// Base64 that shows no character of either alphabet's own two is written in the
+// standard one.
+//
+// # What is not found
+//
+// A credential that the upstream computed on: reversed, encrypted, hashed, cut
+// into pieces, spread over several messages. Escapes of one kind are undone
+// three levels deep (JSON in JSON in JSON), mixtures of kinds are not, nor is
+// base64 of base64. A non-ASCII character of a credential is found raw and
+// percent-encoded, not as \uXXXX.
+package scrub

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scrub
+
+// search goes through one buffer. It visits each place at most once, in order.
+type search struct {
+	*Scrubber
+	buf    []byte
+	last   bool // nothing comes behind buf
+	at     int  // the next place to look at
+	cursor cursor
+}
+
+// hit is a place where a pattern begins.
+type hit struct {
+	pattern    *pattern // nil: none
+	start, end int
+	more       bool // end is not known yet
+}
+
+// next returns the next hit, and one without pattern and more at the end.
+func (s *search) next() hit {
+	for s.at < len(s.buf) {
+		mark := s.mark()
+		// Matches that begin before plain do so with a whole window and no mark
+		// in it.
+		plain := min(mark-reach, len(s.buf)-MinLength+1)
+		for s.at < plain {
+			probe := s.probe(plain)
+			if h := s.visit(probe); h.pattern != nil || h.more {
+				return h
+			}
+		}
+		if h := s.visit(min(mark, len(s.buf)-1)); h.pattern != nil || h.more {
+			return h
+		}
+	}
+	return hit{}
+}
+
+// probe skips places before plain where no unescaped match begins, and returns
+// the last place that one may begin at: the block there is in the set.
+func (s *search) probe(plain int) int {
+	buf, blocks := s.buf, &s.blocks
+	for i := s.at + stride - 1; i < plain+stride-1; i += stride {
+		b := buf[i : i+block : i+block]
+		h := hash(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
+		if blocks[h>>6]>>(h&63)&1 != 0 {
+			s.at = i - stride + 1
+			return i
+		}
+	}
+	s.at = plain
+	return plain - 1
+}
+
+// visit looks at each place up to and including to.
+func (s *search) visit(to int) hit {
+	for ; s.at <= to; s.at++ {
+		h := s.look(s.at)
+		if h.more {
+			return h
+		}
+		if h.pattern != nil {
+			s.at = h.end
+			return h
+		}
+	}
+	return hit{}
+}
+
+// look finds the longest match that begins at i. While a longer one may still
+// come it is not a match yet.
+func (s *search) look(i int) hit {
+	src := s.buf[i:]
+	if len(src) > 1 && !s.hasPair(src[0], src[1]) {
+		return hit{}
+	}
+	h := hit{start: i}
+	s.try(&h, s.starts[src[0]], src)
+	if escapes[src[0]] {
+		c, _, partial := deepest.unit(src)
+		if partial && !s.last {
+			s.tryAll(&h, src)
+		} else if c != src[0] {
+			s.try(&h, s.starts[c], src)
+		}
+	}
+	return h
+}
+
+func (s *search) try(h *hit, patterns []uint16, src []byte) {
+	for _, i := range patterns {
+		s.tryOne(h, &s.patterns[i], src)
+	}
+}
+
+func (s *search) tryAll(h *hit, src []byte) {
+	for i := range s.patterns {
+		s.tryOne(h, &s.patterns[i], src)
+	}
+}
+
+func (s *search) tryOne(h *hit, p *pattern, src []byte) {
+	end, more := p.match(src, s.last)
+	h.more = h.more || more
+	if end > 0 && h.start+end > h.end {
+		h.pattern, h.end = p, h.start+end
+	}
+}
+
+// mark returns the next place where the first escape or line break of a match
+// may be, or len(buf).
+func (s *search) mark() int {
+	for from := s.at; ; from++ {
+		from = s.cursor.next(s.buf, from)
+		if from == len(s.buf) || s.matters(from) {
+			return from
+		}
+	}
+}
+
+func (s *search) matters(i int) bool {
+	c, width := s.buf[i], 1
+	if escapes[c] {
+		if s.odd {
+			return true
+		}
+		var partial bool
+		if c, width, partial = deepest.unit(s.buf[i:]); partial {
+			return !s.last
+		}
+		if width == 1 {
+			return false
+		}
+	}
+	if c == '\r' || c == '\n' {
+		return s.wraps(c, i+width)
+	}
+	return s.member[c]
+}
+
+// wraps reports whether what stands at i, after a line break that began with c,
+// may go on with base64.
+func (s *search) wraps(c byte, i int) bool {
+	var w wrap
+	for ok := w.next(c); ok; {
+		if i == len(s.buf) {
+			return !s.last
+		}
+		width, partial := 1, false
+		if c, width, partial = deepest.unit(s.buf[i:]); partial {
+			return true
+		}
+		if ok = w.next(c); ok {
+			i += width
+		}
+	}
+	switch {
+	case w == afterCR || sextets[c] == invalid:
+		return false
+	case len(s.buf)-i < block || s.hasBlock(s.buf[i:]):
+		return true
+	}
+	for _, c := range s.buf[i : i+block] {
+		if escapes[c] || c == '\r' || c == '\n' {
+			return true
+		}
+	}
+	return false
+}
