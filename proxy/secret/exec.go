@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -124,7 +125,7 @@ func (h *head) Write(p []byte) (int, error) {
 
 // long is any run of characters that could be a credential by Check's own
 // measure, paths included: better a poorer message than a key in it.
-var long = regexp.MustCompile(fmt.Sprintf(`\S{%d,}`, MinLength))
+var long = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(fmt.Sprintf(`\S{%d,}`, MinLength)) })
 
 // excerpt is the first line, quoted, with long words taken out, so that a
 // program which prints its token while it complains does not print it here.
@@ -133,5 +134,5 @@ func (h *head) excerpt() string {
 	if line == "" {
 		return ""
 	}
-	return fmt.Sprintf(": %q", oneLine(long.ReplaceAllString(line, "[…]"), maxComplaint))
+	return fmt.Sprintf(": %q", oneLine(long().ReplaceAllString(line, "[…]"), maxComplaint))
 }

