@@ -20,7 +20,7 @@ type Denial struct {
 	PID        uint32         // thread group in the initial pid namespace; of the socket's creator when found in egress
 	UID        uint32         // in the initial user namespace
 	Comm       string         // at most 15 bytes, untrusted: quote it
-	Proto      uint8          // IPPROTO_*; 255 for those above (MPTCP is 262)
+	Proto      uint16         // IPPROTO_*; MPTCP is 262
 	Dst        netip.AddrPort // invalid address for sock_create; never v4-mapped
 	Time       time.Duration  // CLOCK_BOOTTIME
 	Suppressed uint32         // further denials of the same session and reason, not told since the last one that was
@@ -66,7 +66,7 @@ func decodeDenial(raw *redirectDenial) Denial {
 		PID:        raw.Origin.Pid,
 		UID:        raw.Origin.Uid,
 		Comm:       decodeComm(raw.Origin.Comm),
-		Proto:      uint8(min(raw.Protocol, 255)),
+		Proto:      uint16(raw.Protocol),
 		Time:       time.Duration(raw.Time),
 		Suppressed: raw.Suppressed,
 	}

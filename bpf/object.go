@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -45,20 +46,25 @@ type Object struct {
 // needs (6.1) it loads the legacy one (5.10). Below that the error names the missing feature and the version that
 // brought it, and is [ErrNotSupported].
 func Load(options Options) (*Object, error) {
-	legacy := options.Legacy
-	if err := check(fullFeatures); errors.Is(err, ErrNotSupported) {
-		legacy = true
-	} else if err != nil {
-		return nil, fmt.Errorf("load redirect: %w", err)
+	o, err := loadObject(options, options.Legacy)
+	if err == nil {
+		return o, nil
 	}
-	if err := check(floorFeatures); err != nil {
-		return nil, fmt.Errorf("load redirect: %w", err)
+	// What is missing is asked only now: the questions take as long as the load.
+	missing := check(fullFeatures)
+	if errors.Is(missing, ErrNotSupported) && !options.Legacy {
+		o, err = loadObject(options, true)
 	}
-	o := &Object{legacy: legacy, prefixes: map[uint64][]redirectPrefix{}}
-	if err := o.load(options); err != nil {
+	if err != nil {
+		err = cmp.Or(check(floorFeatures), err)
 		return nil, fmt.Errorf("load redirect: %w", err)
 	}
 	return o, nil
+}
+
+func loadObject(options Options, legacy bool) (*Object, error) {
+	o := &Object{legacy: legacy, prefixes: map[uint64][]redirectPrefix{}}
+	return o, o.load(options)
 }
 
 func (o *Object) load(options Options) error {

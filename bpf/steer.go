@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,15 +23,12 @@ type Steer struct {
 
 // LoadSteer puts the program into the kernel. Below 5.9 the error is [ErrNotSupported] and names the feature.
 func LoadSteer() (*Steer, error) {
-	if err := check(steerFeatures); err != nil {
-		return nil, fmt.Errorf("load steer: %w", err)
-	}
 	if err := raiseMemlock(); err != nil {
 		return nil, fmt.Errorf("load steer: %w", err)
 	}
 	s := &Steer{}
 	if err := loadSteerObjects(&s.objects, nil); err != nil {
-		return nil, fmt.Errorf("load steer: %w", err)
+		return nil, fmt.Errorf("load steer: %w", cmp.Or(check(steerFeatures), err))
 	}
 	return s, nil
 }

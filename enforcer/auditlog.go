@@ -8,7 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
@@ -106,12 +109,15 @@ func denialRecord(d bpf.Denial) audit.Record {
 	return r
 }
 
-func protocolName(number uint8) string {
+// protocolName is what a record calls an IP protocol.
+func protocolName(number uint16) string {
 	switch number {
-	case 6:
+	case unix.IPPROTO_TCP:
 		return "tcp"
-	case 17:
+	case unix.IPPROTO_UDP:
 		return "udp"
+	case unix.IPPROTO_MPTCP:
+		return "mptcp"
 	}
-	return fmt.Sprint(number)
+	return strconv.Itoa(int(number))
 }

@@ -58,8 +58,13 @@ func unescapeMount(path string) string {
 // cgroup is one session's directory below cgroupParent. Its two leaves keep
 // the agent, to which the BPF programs are attached, apart from our own
 // processes.
+//
+// Its directory is locked for as long as the supervisor lives. Unlike the lock
+// of the state directory that one is seen by every process of the machine,
+// also where /run is another one.
 type cgroup struct {
 	path    string
+	lock    *os.File
 	agent   *os.File
 	service *os.File
 }
@@ -73,6 +78,9 @@ func newCgroup(id string) (*cgroup, error) {
 	c := &cgroup{path: filepath.Join(root, cgroupParent, id)}
 	if err := os.MkdirAll(c.path, 0o755); err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)
+	}
+	if c.lock, err = lockCgroup(c.path); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	if c.agent, err = makeLeaf(filepath.Join(c.path, "agent")); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -101,7 +109,21 @@ func (c *cgroup) Close() error {
 			f.Close()
 		}
 	}
-	return removeCgroup(c.path)
+	err := removeCgroup(c.path)
+	if c.lock != nil {
+		c.lock.Close()
+	}
+	return err
+}
+
+// lockCgroup takes the lock of a session's directory; errBusy when its
+// supervisor lives.
+func lockCgroup(path string) (*os.File, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup: %w", err)
+	}
+	return dir, lockFile(dir)
 }
 
 // removeCgroup kills every process below path, waits until the kernel reports

@@ -57,11 +57,7 @@ func Sweep() ([]Swept, error) {
 }
 
 func isStarting(e os.DirEntry) bool {
-	if !strings.HasPrefix(e.Name(), ".") {
-		return false
-	}
-	info, err := e.Info()
-	return err == nil && time.Since(info.ModTime()) < startingGrace
+	return strings.HasPrefix(e.Name(), ".") && isYoung(e)
 }
 
 func sweepSession(cgroupRoot, dir, name string) (Swept, error) {
@@ -79,8 +75,9 @@ func sweepSession(cgroupRoot, dir, name string) (Swept, error) {
 	return Swept{ID: id, Command: s.Command}, err
 }
 
-// sweepOrphans removes cgroups that have no state directory: those of a
-// session whose state was lost with /run, or removed by hand.
+// sweepOrphans removes cgroups that have no state directory here and no
+// supervisor anywhere: those of a session whose state was lost with /run, or
+// removed by hand.
 func sweepOrphans(cgroupRoot string) ([]Swept, error) {
 	parent := filepath.Join(cgroupRoot, cgroupParent)
 	entries, err := os.ReadDir(parent)
@@ -93,16 +90,36 @@ func sweepOrphans(cgroupRoot string) ([]Swept, error) {
 	var swept []Swept
 	var errs []error
 	for _, e := range entries {
-		if !e.IsDir() || hasState(e.Name()) {
+		if !e.IsDir() || hasState(e.Name()) || isYoung(e) {
 			continue
 		}
-		if err := removeCgroup(filepath.Join(parent, e.Name())); err != nil {
+		err := sweepOrphan(filepath.Join(parent, e.Name()))
+		if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		swept = append(swept, Swept{ID: e.Name()})
 	}
 	return swept, errors.Join(errs...)
+}
+
+func sweepOrphan(path string) error {
+	lock, err := lockCgroup(path)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return removeCgroup(path)
+}
+
+// isYoung tells whether an entry may be of a session that is just starting and
+// has not taken its lock.
+func isYoung(e os.DirEntry) bool {
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) < startingGrace
 }
 
 func hasState(id string) bool {

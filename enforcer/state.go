@@ -69,16 +69,20 @@ func takeLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	return f, lockFile(f)
+}
+
+// lockFile takes the lock of f, or closes f.
+func lockFile(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return nil
+	}
+	f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		f.Close()
-		return nil, errBusy
+		return errBusy
 	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("take lock: %w", err)
-	}
-	return f, nil
+	return fmt.Errorf("take lock: %w", err)
 }
 
 // save writes the state in one step: a reader sees the old or the new file.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 )
@@ -41,6 +42,7 @@ func deadSession(t *testing.T) (id string, process *exec.Cmd) {
 	t.Cleanup(func() { process.Process.Kill() })
 	group.agent.Close()
 	group.service.Close()
+	group.lock.Close()
 	dir.lock.Close()
 	return id, process
 }
@@ -102,10 +104,26 @@ func TestSweepRemovesAnOrphanCgroup(t *testing.T) {
 	}
 	group.agent.Close()
 	group.service.Close()
-	if _, err := Sweep(); err != nil {
+	sweep := func() error {
+		t.Helper()
+		if _, err := Sweep(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(group.path)
+		return err
+	}
+	if err := sweep(); err != nil {
+		t.Errorf("one that may be starting: %v", err)
+	}
+	past := time.Now().Add(-2 * startingGrace)
+	if err := os.Chtimes(group.path, past, past); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(group.path); !errors.Is(err, fs.ErrNotExist) {
+	if err := sweep(); err != nil {
+		t.Errorf("one whose supervisor lives, with another /run: %v", err)
+	}
+	group.lock.Close()
+	if err := sweep(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the orphan is still there: %v", err)
 	}
 }
