@@ -147,6 +147,28 @@ func TestP10DirectoryAsInputIsRefused(t *testing.T) {
 	}
 }
 
+// TestP10FileAsInputIsRelayed gives a file of the user's for reading: opened
+// again by its descriptor, it could be written past every read-only mount.
+func TestP10FileAsInputIsRelayed(t *testing.T) {
+	s := newStage(t, attempt(t))
+	path := rig.Home + "/.profile"
+	s.world.Give(path, []byte("the user's\n"), 0o644)
+	var file *os.File
+	s.must(s.world.Do(func() (err error) {
+		file, err = os.Open(path)
+		return err
+	}))
+	defer file.Close()
+	const script = `echo escape > /proc/self/fd/0; cat; "$0" all - proc_fd; exit 0`
+	r := s.world.Run(rig.Session{Stdin: file, Args: []string{"/bin/sh", "-c", script, program}})
+	if r.Stdout != "the user's\nproc_fd 0=pipe,1=pipe,2=pipe\n" {
+		t.Errorf("got %v", r)
+	}
+	if got := string(s.world.Read(path)); got != "the user's\n" {
+		t.Errorf("the file now holds %q", got)
+	}
+}
+
 // TestR12DaemonEndsWithTheSession leaves a daemon behind that holds standard
 // output open: the session's end, and with it the pipe's, shows its death.
 func TestR12DaemonEndsWithTheSession(t *testing.T) {
@@ -170,15 +192,33 @@ func TestP1PtraceStaysInside(t *testing.T) {
 		"ptrace_init": "call=EPERM", "ptrace_seize": "call=EPERM", "vm_read_init": "readv=EPERM,writev=EPERM",
 		"pidfd_getfd": "open=ok,getfd=EPERM", "kcmp": "call=EPERM", "perf": "self=EPERM,init=EPERM",
 	}
+	s.permitted("ptrace", want)
+}
+
+// TestR4RingsAreJudgedByTheHooks permits io_uring: no filter sees the calls that
+// a ring makes, and the hooks still do.
+func TestR4RingsAreJudgedByTheHooks(t *testing.T) {
+	s := newStage(t, attempt(t))
+	tap := s.world.Tap(nil)
+	s.permitted("io_uring", map[string]string{
+		"uring_connect": "connect=ECONNREFUSED", "uring_sendmsg": "sendmsg=ECONNREFUSED",
+		"uring_inet": "socket=ok", "uring_udplite": "socket=EPROTONOSUPPORT", "uring_packet": "socket=EPERM",
+	})
+	s.nothingEscaped(tap)
+}
+
+// permitted runs some ways in a session that permits what, and compares.
+func (s *stage) permitted(what string, want map[string]string) {
+	s.Helper()
 	args := []string{program, "all", s.know()}
 	for way := range want {
 		args = append(args, way)
 	}
-	r := s.world.Run(rig.Session{Policy: s.policy("permit: [ptrace]\n"), Args: args})
-	got := outcomes(t, r.Stdout)
+	r := s.world.Run(rig.Session{Policy: s.policy("permit: [" + what + "]\n"), Args: args})
+	got := outcomes(s.T, r.Stdout)
 	for way, outcome := range want {
 		if got[way] != outcome {
-			t.Errorf("%s: %s, want %s", way, got[way], outcome)
+			s.Errorf("%s: %s, want %s", way, got[way], outcome)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
@@ -16,8 +17,8 @@ import (
 // that it has while the agent's session is at it.
 type sibling struct {
 	*rig.Process
-	stdin  io.Closer
-	stdout *bufio.Reader
+	stdin io.Closer
+	lines chan string
 }
 
 func (s *stage) startSibling(built []byte) *sibling {
@@ -27,15 +28,29 @@ func (s *stage) startSibling(built []byte) *sibling {
 	stdout, out := io.Pipe()
 	s.Cleanup(func() { stdin.Close(); stdout.Close() })
 	p := s.world.Start(rig.Session{Policy: s.policy(""), Args: []string{rig.Home + "/sibling", "serve"}, Stdin: in, Stdout: out})
-	other := &sibling{p, stdin, bufio.NewReader(stdout)}
-	other.says(s.T, "serving\n")
+	other := &sibling{p, stdin, make(chan string)}
+	go func() {
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			other.lines <- lines.Text()
+		}
+	}()
+	other.says(s.T, "serving")
 	return other
 }
 
+// says waits for a line, but not for ever: a session that could not start says
+// nothing.
 func (other *sibling) says(t *testing.T, want string) {
 	t.Helper()
-	if line, err := other.stdout.ReadString('\n'); line != want {
-		t.Fatalf("the other session said %q, want %q: %v", line, want, err)
+	select {
+	case line := <-other.lines:
+		if line != want {
+			t.Fatalf("the other session said %q, want %q", line, want)
+		}
+	case <-time.After(10 * time.Second):
+		other.stdin.Close()
+		t.Fatalf("the other session did not say %q: %v", want, other.Wait())
 	}
 }
 
@@ -43,7 +58,7 @@ func (other *sibling) says(t *testing.T, want string) {
 func (other *sibling) nobodyCame(t *testing.T) {
 	t.Helper()
 	other.stdin.Close()
-	other.says(t, "visitors=0\n")
+	other.says(t, "visitors=0")
 	if r := other.Wait(); r.Exit != 0 {
 		t.Errorf("the other session: %v", r)
 	}

@@ -85,7 +85,7 @@ func (s *stage) serve() {
 	tmp, run := s.scratch("/tmp"), s.scratch("/run")
 	for key, path := range map[string]string{
 		"unix_tmp": tmp + "/stream", "unix_run": run + "/stream", "unix_shm": s.scratch("/dev/shm") + "/stream",
-		"unix_work": rig.Work + "/stream", "unix_home": rig.Home + "/stream", "unix_lib": "/var/lib/escape/stream",
+		"unix_work": rig.Work + "/stream", "unix_below": rig.Work + "/below/stream", "unix_home": rig.Home + "/stream", "unix_lib": "/var/lib/escape/stream",
 		"unix_abstract": "@escape-stream",
 	} {
 		s.facts[key] = path
@@ -127,6 +127,9 @@ func (s *stage) listenUnix(key, path string) {
 		return err
 	}))
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if key == "unix_below" {
+		s.must(s.world.Do(func() error { return os.Chown(filepath.Dir(path), rig.UID, rig.GID) }))
+	}
 	s.open(path)
 	s.bell.accept(s, key, l)
 }

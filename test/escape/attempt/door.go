@@ -13,43 +13,36 @@ import (
 )
 
 // doorWays are the kernel's other doors to a network, or to other processes'
-// sockets (R4, R6).
+// sockets (R6).
 var doorWays = map[string]way{
-	"uring_setup":    refused(unix.SYS_IO_URING_SETUP, 8, pointer(&uringParameters)),
-	"uring_sqpoll":   uringSQPoll,
-	"uring_enter":    refused(unix.SYS_IO_URING_ENTER, 0, 1, 0, 0),
-	"uring_register": refused(unix.SYS_IO_URING_REGISTER, ^uintptr(0), 0, 0, 0),
-	"bpf_map":        bpfMap,
-	"bpf_prog":       refused(unix.SYS_BPF, unix.BPF_PROG_LOAD, pointer(&attribute), 128),
-	"bpf_id":         refused(unix.SYS_BPF, unix.BPF_LINK_GET_NEXT_ID, pointer(&attribute), 128),
-	"perf":           perf,
-	"userfaultfd":    refused(unix.SYS_USERFAULTFD, unix.O_CLOEXEC),
-	"tun":            openedFile("/dev/net/tun"),
-	"tun_made":       madeDevice("/tmp/tun", 10, 200),
-	"tap_device":     openedFile("/dev/tap0"),
-	"vhost_vsock":    openedFile("/dev/vhost-vsock"),
-	"ppp":            openedFile("/dev/ppp"),
-	"links":          links,
-	"add_address":    addAddress,
-	"add_route":      addRoute,
-	"del_route":      delRoute,
-	"add_dummy":      addLink(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "out0"}}),
-	"add_veth":       addLink(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "out0"}, PeerName: "out1"}),
-	"add_wireguard":  addLink(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "wg0"}}),
-	"add_rule":       addRule,
-	"add_neighbour":  addNeighbour,
-	"lo_down":        loDown,
-	"move_link":      moveLink,
-	"ioctl_lo":       ioctlInterface(unix.SIOCSIFFLAGS, "lo"),
-	"ioctl_bridge":   ioctlInterface(unix.SIOCBRADDBR, "br0"),
-	"socket_netns":   socketNamespace,
-	"igmp_join":      igmpJoin,
+	"bpf_map":       bpfMap,
+	"bpf_prog":      refused(unix.SYS_BPF, unix.BPF_PROG_LOAD, pointer(&attribute), 128),
+	"bpf_id":        refused(unix.SYS_BPF, unix.BPF_LINK_GET_NEXT_ID, pointer(&attribute), 128),
+	"perf":          perf,
+	"userfaultfd":   refused(unix.SYS_USERFAULTFD, unix.O_CLOEXEC),
+	"tun":           openedFile("/dev/net/tun"),
+	"tun_made":      madeDevice("/tmp/tun", 10, 200),
+	"tap_device":    openedFile("/dev/tap0"),
+	"vhost_vsock":   openedFile("/dev/vhost-vsock"),
+	"ppp":           openedFile("/dev/ppp"),
+	"links":         links,
+	"add_address":   addAddress,
+	"add_route":     addRoute,
+	"del_route":     delRoute,
+	"add_dummy":     addLink(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "out0"}}),
+	"add_veth":      addLink(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "out0"}, PeerName: "out1"}),
+	"add_wireguard": addLink(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "wg0"}}),
+	"add_rule":      addRule,
+	"add_neighbour": addNeighbour,
+	"lo_down":       loDown,
+	"move_link":     moveLink,
+	"ioctl_lo":      ioctlInterface(unix.SIOCSIFFLAGS, "lo"),
+	"ioctl_bridge":  ioctlInterface(unix.SIOCBRADDBR, "br0"),
+	"socket_netns":  socketNamespace,
+	"igmp_join":     igmpJoin,
 }
 
-var (
-	uringParameters [120]byte // struct io_uring_params
-	attribute       [128]byte // union bpf_attr
-)
+var attribute [128]byte // union bpf_attr
 
 func pointer[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 
@@ -60,12 +53,6 @@ func refused(number uintptr, args ...uintptr) way {
 		s.did("call", call(number, args...))
 		return s.String()
 	}
-}
-
-func uringSQPoll() string {
-	const setupSQPoll = 1 << 1 // IORING_SETUP_SQPOLL
-	uringParameters[8] = setupSQPoll
-	return refused(unix.SYS_IO_URING_SETUP, 8, pointer(&uringParameters))()
 }
 
 func bpfMap() string {

@@ -67,7 +67,7 @@ func main() {
 func ways() map[string]way {
 	every := make(map[string]way)
 	for _, group := range []map[string]way{
-		tcpWays, optionWays, udpWays, familyWays, doorWays, dnsWays, tlsWays,
+		tcpWays, optionWays, udpWays, familyWays, doorWays, uringWays, dnsWays, tlsWays,
 		unixWays, namespaceWays, processWays, privilegeWays, fileWays, nativeWays,
 	} {
 		for name, w := range group {

@@ -29,6 +29,7 @@ var optionWays = map[string]way{
 	"unspec_first":  unspecFirst,
 	"port_reuse":    portReuse,
 	"peer_is_asked": peerIsAsked,
+	"addrform":      addressForm,
 }
 
 func withOption(level, name, value int) way {
@@ -139,5 +140,21 @@ func peerIsAsked() string {
 	if sa, ok := peer.(*unix.SockaddrInet4); ok && netip.AddrFrom4(sa.Addr) == address && sa.Port == 443 {
 		s = append(s, "asked")
 	}
+	return s.String()
+}
+
+// addressForm turns a mapped socket into one of IPv4 (IPV6_ADDRFORM), and takes
+// that elsewhere.
+func addressForm() string {
+	address, err := lookup("tcp4", fact("name"))
+	if err != nil {
+		return word(err)
+	}
+	var s steps
+	fd := socket(unix.AF_INET6, unix.SOCK_STREAM)
+	s.did("connect", connect(fd, netip.AddrPortFrom(netip.AddrFrom16(address.As16()), 443)))
+	s.did("form", unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_ADDRFORM, unix.AF_INET))
+	s.did("unspec", unspec(fd))
+	s.did("again", connect(fd, at(away4, 443)))
 	return s.String()
 }

@@ -59,7 +59,9 @@ var tcpWays = map[string]way{
 	// R4: other ways to begin a connection.
 	"mptcp":       opened(unix.AF_INET, unix.SOCK_STREAM, 262),
 	"mptcp6":      opened(unix.AF_INET6, unix.SOCK_STREAM, 262),
-	"tfo_sendto":  fastOpenSend,
+	"tfo_sendto":  fastOpen(away4),
+	"tfo_v6":      fastOpen(away6),
+	"tfo_mapped":  fastOpen("::ffff:" + away4),
 	"tfo_connect": fastOpenConnect,
 	// R7: a resolver that is asked in TLS.
 	"dot4": reach("8.8.8.8", 853),
@@ -272,7 +274,9 @@ func fastOpenTo(to netip.AddrPort) string {
 	return s.String()
 }
 
-func fastOpenSend() string { return fastOpenTo(at(away4, 443)) }
+func fastOpen(address string) way {
+	return func() string { return fastOpenTo(at(address, 443)) }
+}
 
 func listenerByFastOpen() string { return fastOpenTo(at("127.0.0.1", 981)) }
 

@@ -15,6 +15,7 @@ import (
 var udpWays = map[string]way{
 	"udp_connect":    udpConnect(away4, 4433),
 	"udp_connect6":   udpConnect(away6, 4433),
+	"udp_connect46":  udpConnect("::ffff:"+away4, 4433),
 	"udp_sendto":     udpSend(away4, 4433),
 	"udp_sendto6":    udpSend(away6, 4433),
 	"udp_mapped":     udpSend("::ffff:"+away4, 4433),

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"path/filepath"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -17,6 +19,9 @@ var unixWays = map[string]way{
 	"unix_shm":      unixStream("unix_shm"),
 	"unix_abstract": unixStream("unix_abstract"),
 	"unix_relative": unixRelative,
+	"unix_link":     unixLinked,
+	"unix_rename":   unixRenamed,
+	"unix_unlink":   unixUnlinked,
 	"unix_proc":     unixThroughProc,
 	"unixd_tmp":     unixDatagram("unixd_tmp"),
 	"unixd_work":    unixDatagram("unixd_work"),
@@ -78,16 +83,41 @@ func unixDatagram(key string) way {
 
 // unixRelative names the socket in the working directory by its last part.
 func unixRelative() string {
-	path := fact("unix_work")
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			if err := unix.Chdir(path[:i]); err != nil {
-				return word(err)
-			}
-			return unixConnect("./" + path[i+1:])
-		}
+	dir, base := filepath.Split(fact("unix_work"))
+	if err := unix.Chdir(dir); err != nil {
+		return word(err)
 	}
-	return "no_path"
+	return unixConnect("./" + base)
+}
+
+// unixLinked gives the socket another name.
+func unixLinked() string {
+	var s steps
+	path := fact("unix_work")
+	s.did("link", unix.Link(path, path+"-linked"))
+	s.did("rename", unix.Rename(path, path+"-renamed"))
+	return s.String() + "," + unixConnect(path)
+}
+
+// unixRenamed gives the folder that the socket is in another name.
+func unixRenamed() string {
+	var s steps
+	path := fact("unix_below")
+	from, base := filepath.Split(path)
+	to := filepath.Clean(from) + "-renamed"
+	s.did("rename", unix.Rename(from, to))
+	outcome := s.String() + "," + unixConnect(filepath.Join(to, base))
+	unix.Rename(to, from)
+	return outcome
+}
+
+// unixUnlinked takes away what covers the socket.
+func unixUnlinked() string {
+	var s steps
+	path := fact("unix_below")
+	s.did("unlink", unix.Unlink(path))
+	s.did("umount", unix.Unmount(path, unix.MNT_DETACH))
+	return s.String() + "," + unixConnect(path)
 }
 
 // unixThroughProc names the socket by a descriptor of its file.
