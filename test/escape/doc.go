@@ -8,5 +8,5 @@
 // What each way must come to is a line of testdata/ways.txt, compared exactly:
 // the errno of every step, and the audit record. A world with listeners at all
 // the places that the agent could reach, and a tap on every interface, sees
-// nothing of it.
+// nothing of it. Calls of another architecture are those of an amd64 machine.
 package escape

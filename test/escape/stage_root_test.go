@@ -26,6 +26,16 @@ const (
 	other = "other.escape.test"
 )
 
+// hosts is what the host resolves. The names below escape.test are allowed, their
+// addresses are not (R13, N7).
+const hosts = `203.0.113.2 host-of-the-machine own.escape.test
+169.254.169.254 meta.escape.test
+fd00:ec2::254 meta6.escape.test
+127.0.0.1 loop.escape.test
+10.0.0.1 lan.escape.test
+64:ff9b::a9fe:a9fe nat64.escape.test
+`
+
 // program is the hostile agent's place inside the world.
 const program = rig.Home + "/attempt"
 
@@ -42,7 +52,7 @@ type stage struct {
 // newStage needs an already built program.
 func newStage(t *testing.T, built []byte) *stage {
 	t.Helper()
-	s := &stage{T: t, world: rig.New(t), bell: &bell{make(chan string, 1024)}, facts: map[string]string{"name": name, "other": other}}
+	s := &stage{T: t, world: rig.New(t), bell: &bell{make(chan string, 1024)}, facts: map[string]string{"name": name}}
 	s.upstream = rig.NewUpstream(t, s.world.Listen)
 	s.upstream.Serve(name, s.upstream.Echo(""))
 	s.upstream.Serve(other, s.upstream.Echo(""))
@@ -160,7 +170,7 @@ func (s *stage) prepareFiles(built []byte) {
 	// VFS_CAP_REVISION_2, effective; CAP_NET_ADMIN and CAP_NET_RAW permitted.
 	caps := []byte{1, 0, 0, 2, 0, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	s.must(s.world.Do(func() error { return unix.Setxattr(s.facts["filecaps"], "security.capability", caps, 0) }))
-	s.world.Write("/etc/hosts", []byte("203.0.113.2 host-of-the-machine\n"), 0o644)
+	s.world.Write("/etc/hosts", []byte(hosts), 0o644)
 	s.world.Secret("demo", rig.Canary(s, "sk-"))
 	s.world.Write("/var/lib/phantom-ns/store.age", []byte("store"), 0o600)
 }

@@ -95,6 +95,7 @@ func one(name string) {
 
 // all runs every way in turn, or only some.
 func all(facts string, names []string) {
+	os.Setenv(factsVariable, facts+" descriptors="+descriptors())
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(ways()))
 	}
@@ -102,7 +103,6 @@ func all(facts string, names []string) {
 	if err != nil {
 		fail(err)
 	}
-	os.Setenv(factsVariable, facts)
 	for _, name := range names {
 		fmt.Printf("%s %s\n", name, run(dir, name))
 	}

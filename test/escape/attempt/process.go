@@ -27,7 +27,7 @@ var processWays = map[string]way{
 	"kcmp":          refused(unix.SYS_KCMP, uintptr(os.Getpid()), 1, 0, 0, 0),
 	"processes":     processes,
 	"proc_init":     procInit,
-	"proc_fd":       procFD,
+	"proc_fd":       func() string { return fact("descriptors") },
 	"proc_memory":   openedFile("/proc/1/mem"),
 	"proc_kcore":    read("/proc/kcore"),
 	"proc_kallsyms": read("/proc/kallsyms"),
@@ -118,20 +118,21 @@ func procInit() string {
 	return s.String()
 }
 
-// procFD lists this process's descriptors above 2 that it was given.
-func procFD() string {
-	entries, err := os.ReadDir("/proc/" + strconv.Itoa(os.Getppid()) + "/fd")
-	if err != nil {
-		return word(err)
-	}
+// descriptors lists what this process has open and of which kind. It is asked
+// before anything else, so that all of it was given.
+func descriptors() string {
 	var s steps
-	for _, e := range entries {
-		target, err := os.Readlink("/proc/" + strconv.Itoa(os.Getppid()) + "/fd/" + e.Name())
-		if err != nil || strings.HasPrefix(target, "anon_inode:") || strings.HasPrefix(target, "pipe:") && e.Name() > "2" {
-			continue // made by this program
+	for fd := range 1024 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			continue
 		}
-		kind, _, _ := strings.Cut(target, ":")
-		s = append(s, e.Name()+"="+kind)
+		buffer := make([]byte, 64)
+		n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), buffer)
+		if err != nil {
+			return word(err)
+		}
+		kind, _, _ := strings.Cut(string(buffer[:n]), ":")
+		s = append(s, fmt.Sprintf("%d=%s", fd, kind))
 	}
 	return s.String()
 }

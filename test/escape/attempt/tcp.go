@@ -25,7 +25,7 @@ const (
 )
 
 // patience is what a way waits for an answer that may never come.
-const patience = 250 * time.Millisecond
+const patience = 400 * time.Millisecond
 
 var tcpWays = map[string]way{
 	// R1: an address that nobody declared.
