@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Downloads Debian packages of any suite into a folder and unpacks them there.
+# Downloads Debian packages of any suite into a folder.
 #
 #   apt.sh SUITE FOLDER PACKAGE...
 #
@@ -62,7 +62,4 @@ download() {
 
 download "$@" || { apt-get -q update >"$state/log" 2>&1 && download "$@"; } || { cat "$state/log" >&2; exit 1; }
 mkdir -p "$folder"
-for package in "$state"/download/*.deb; do
-	dpkg-deb -x "$package" "$folder"
-done
-rm -f "$state"/download/*.deb
+mv "$state"/download/*.deb "$folder/"

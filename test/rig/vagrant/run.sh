@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make rig`: brings up the rig's machines, one after the other, runs
+# `make test` in each, and prints a table kernel × suite × result. Run as root.
+#
+#   run.sh [NAME...]      default: every row of the file kernels with "vagrant"
+#
+# libvirtd, its bridge and DHCP server, QEMU and vagrant run in network, mount
+# and process namespaces made for the purpose, so that the machine's own
+# network, its libvirt and its vagrant are neither seen nor touched, and the
+# kernel ends all of it with the first process in there, however this ends.
+# Boxes stay in build/rig; so do the outputs, in build/rig/vagrant.
+#
+# The client zoo (test/clients) is left out: its programs come from npm and
+# PyPI, and the machines have no way out. RIG_SUITES="./bpf ./netns" runs only
+# those packages.
+set -euo pipefail
+umask 022
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+out=$root/build/rig/vagrant
+[ "$(id -u)" = 0 ] || { echo "rig: run this as root: it makes namespaces and file systems" >&2; exit 1; }
+names=("$@")
+[ ${#names[@]} -gt 0 ] || mapfile -t names < <(awk '$1 != "#" && $4 ~ /vagrant/ { print $1 }' "$here/kernels")
+
+mkdir -p "$out" "$root/build/rig/pool"
+exec 8>"$root/build/rig/vagrant.lock"
+flock -n 8 || { echo "rig: another run holds build/rig/vagrant.lock" >&2; exit 1; }
+
+# The guests' build cache is filled here, where compiling is fast. No test runs,
+# so that no result can be taken from it. What does not build will say so there.
+export GOCACHE=$root/build/rig/gocache CGO_ENABLED=0
+cd "$root"
+suites=${RIG_SUITES:-$(go list ./... | grep -v '/test/clients')}
+suites=$(tr '\n' ' ' <<<"$suites")
+echo "rig: suites: all but test/clients${RIG_SUITES:+, and of those only $RIG_SUITES}" >&2
+for tags in netgo,osusergo netgo,osusergo,root; do
+	nice go vet -tags "$tags" ./... >"$out/warm.log" 2>&1 || true
+	nice go list -tags "$tags" -deps -test -export -e ./... >>"$out/warm.log" 2>&1 || true
+done
+nice go build -trimpath -tags netgo,osusergo -o /dev/null ./... >>"$out/warm.log" 2>&1 || true
+
+failed=0
+for name in "${names[@]}"; do
+	bash "$here/box.sh" "$name" >/dev/null
+	RIG_DRIVER=$(bash "$here/accelerator.sh" "$root/build/rig/kernels/$name")
+	export RIG_DRIVER
+	echo "rig: $name under $RIG_DRIVER; its output: ${out#"$root"/}/$name.log" >&2
+	rm -f "$out/$name.log"
+	unshare --net --mount --ipc --pid --fork --kill-child --mount-proc \
+		bash "$here/machine.sh" "$name" "$out/$name.log" "$suites" &
+	child=$!
+	trap 'kill "$child" 2>/dev/null || true; exit 130' INT TERM HUP
+	wait "$child" || failed=1
+	trap - INT TERM HUP
+done
+
+printf '\n%-8s %-24s %-30s %s\n' machine kernel suite result
+for name in "${names[@]}"; do
+	bash "$here/table.sh" "$name" "$out/$name.log" || failed=1
+done
+exit $failed

@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Prints one machine's rows of the table kernel × suite × result.
+#
+#   table.sh NAME LOG
+#
+# A package that was tested twice, without root and with, has passed when both
+# have. Exit status 1 when something failed or the run did not end.
+set -euo pipefail
+name=$1 log=$2
+[ -e "$log" ] || { printf '%-8s %-24s %-30s %s\n' "$name" none "make test" "the machine did not come up"; exit 1; }
+kernel=$(sed -n 's/^rig: kernel //p' "$log")
+awk -v name="$name" -v kernel="${kernel:-none}" '
+	function row(suite, result) { printf "%-8s %-24s %-30s %s\n", name, kernel, suite, result }
+	/^--- FAIL: / { failing = failing " " $3 }
+	$1 == "ok" || ($1 == "FAIL" && NF > 1) {
+		suite = $2
+		sub(/^github.com\/phantom-ns\/phantom-ns\//, "", suite)
+		if (!(suite in result)) order[++n] = suite
+		if ($1 == "ok") { if (result[suite] == "") result[suite] = "ok" }
+		else result[suite] = "FAILED" failing
+		failing = ""
+	}
+	/^make: \*\*\*/ { stopped = $0 }
+	/^rig: make test ended with / { ended = $NF }
+	END {
+		for (i = 1; i <= n; i++) row(order[i], result[order[i]])
+		if (ended == "") row("make test", "did not end")
+		else row("make test", ended == 0 ? "ok" : "FAILED" (stopped ? ", " stopped : ""))
+		exit !(ended != "" && ended == 0)
+	}' "$log"
