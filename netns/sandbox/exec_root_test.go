@@ -71,7 +71,10 @@ func TestSignalReachesGroup(t *testing.T) {
 func awaitHangup(t *testing.T, pipe *os.File) {
 	t.Helper()
 	must(t, withFD(pipe, func(fd int) error {
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, 20_000)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, 20_000)
+		if err == nil && n == 0 {
+			err = unix.ETIMEDOUT
+		}
 		return err
 	}))
 }

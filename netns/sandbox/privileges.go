@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -47,15 +48,35 @@ func (p *pid1) privileges() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("die with the supervisor: %w", err)
 	}
-	// Everything is close-on-exec already, and posture looks again: 5.10 has no
-	// CLOSE_RANGE_CLOEXEC (5.11).
-	err := unix.CloseRange(controlFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+	if err := markDescriptors(); err != nil {
 		return fmt.Errorf("mark descriptors: %w", err)
 	}
 	// As the user: root could enter folders that the user cannot.
 	if err := unix.Chdir(p.body.Spec.Dir); err != nil {
 		return fmt.Errorf("enter working directory %q: %w", p.body.Spec.Dir, err)
+	}
+	return nil
+}
+
+// markDescriptors makes everything above the standard streams close-on-exec,
+// also what the supervisor inherited without that mark.
+func markDescriptors() error {
+	err := unix.CloseRange(controlFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	fds, err := names("/proc/self/fd") // 5.10 has no CLOSE_RANGE_CLOEXEC (5.11)
+	if err != nil {
+		return err
+	}
+	for _, name := range fds {
+		fd, err := strconv.Atoi(name)
+		if err != nil {
+			return err
+		}
+		if fd >= controlFD {
+			unix.CloseOnExec(fd) // posture looks whether it worked
+		}
 	}
 	return nil
 }
