@@ -104,6 +104,16 @@ func readingsOf(value []byte) (readings []reading) {
 // takes reports whether c may stand at position i of the pattern.
 func (p *pattern) takes(i int, c byte) bool { return p.table[c]&p.mask(i) == p.values[i] }
 
+// chars are the characters that may stand at position i.
+func (p *pattern) chars(i int) (chars []byte) {
+	for c := range 256 {
+		if p.takes(i, byte(c)) {
+			chars = append(chars, byte(c))
+		}
+	}
+	return chars
+}
+
 func (p *pattern) mask(i int) byte {
 	switch i {
 	case 0:

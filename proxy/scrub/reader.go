@@ -21,8 +21,8 @@ type window struct {
 	start, ready, end int
 }
 
-// open takes a window from the pool; close gives it back.
-func open() *window {
+// openWindow takes a window from the pool; close gives it back.
+func openWindow() *window {
 	w := windows.Get().(*window)
 	w.start, w.ready, w.end = 0, 0, 0
 	return w
@@ -90,7 +90,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	if r.window == nil && r.err == nil {
-		r.window = open()
+		r.window = openWindow()
 	}
 	for r.err == nil && r.window.waiting() == 0 {
 		_, r.err = r.window.fill(r.scrubber, r.src, windowSize)

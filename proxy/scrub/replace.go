@@ -6,8 +6,9 @@ import "bytes"
 
 // style is what a match shows of how its text is written.
 type style struct {
-	upper bool   // hexadecimal digits
-	base  string // base64 alphabet
+	upper        bool   // a hexadecimal pattern
+	base         string // base64 alphabet
+	small, great bool   // letters among the digits of escapes
 }
 
 // styleOf looks through a match.
@@ -19,6 +20,11 @@ func (p *pattern) styleOf(span []byte) style {
 			s.base = base64URL
 		}
 		s.upper = s.upper || c >= 'A' && c <= 'F'
+		if width > 2 {
+			digits := span[i+2 : i+width]
+			s.small = s.small || bytes.ContainsAny(digits, "abcdef")
+			s.great = s.great || bytes.ContainsAny(digits, "ABCDEF")
+		}
 		i += width
 	}
 	return s
@@ -33,7 +39,7 @@ func (p *pattern) replace(span []byte) {
 		if p.kind == asBase64 && p.table[c] == invalid { // a line break
 			to += copy(span[to:], span[from:from+width])
 		} else {
-			to += write(span[to:], span[from:from+width], c, p.char(at, c, s))
+			to += s.write(span[to:], span[from:from+width], c, p.char(at, c, s))
 			at++
 		}
 		from += width
@@ -60,28 +66,27 @@ func (p *pattern) char(i int, c byte, s style) byte {
 // write puts c to the beginning of dst in the form and width of unit, which
 // stands for old, and returns the width: 1 where the form has no other
 // characters. unit and dst may overlap, dst not behind unit.
-func write(dst, unit []byte, old, c byte) int {
+func (s style) write(dst, unit []byte, old, c byte) int {
 	n := len(unit)
-	switch {
-	case n == 1:
+	if n == 1 {
 		dst[0] = c
 		return 1
-	case c == old:
+	}
+	if c == old {
 		return copy(dst, unit)
-	case unit[0] == '%':
-		upper := !bytes.ContainsAny(unit, "abcdef")
-		copy(dst, unit)
-		writeHex(dst[n-2:n], c, upper)
-		return n
-	case unit[0] == '&':
-		return writeEntity(dst, n, c)
 	}
-	run := bytes.LastIndexByte(unit, '\\') + 1
-	if unit[run] != 'u' && unit[run] != 'x' {
-		dst[0] = c
-		return 1
+	upper := s.great
+	switch unit[0] {
+	case '%':
+		upper = s.great || !s.small // as RFC 3986 section 2.1 has it
+	case '&':
+		return s.writeEntity(dst, unit[2]|0x20 == 'x', n, c)
+	case '\\':
+		if n < len(`\x41`) || unit[n-3] != 'x' && unit[max(n-5, 0)] != 'u' {
+			dst[0] = c // a short escape
+			return 1
+		}
 	}
-	upper := bytes.ContainsAny(unit[run+1:], "ABCDEF")
 	copy(dst, unit)
 	writeHex(dst[n-2:n], c, upper)
 	return n
@@ -96,21 +101,28 @@ func writeHex(dst []byte, c byte, upper bool) {
 }
 
 // writeEntity writes c as a numeric entity of n bytes, where there is one.
-func writeEntity(dst []byte, n int, c byte) int {
-	switch {
-	case n >= len("&#x41;"):
-		copy(dst, "&#x")
-		for i := len("&#x"); i < n-3; i++ {
-			dst[i] = '0'
-		}
-		writeHex(dst[n-3:n-1], c, false)
-	case n == len("&#65;") && c >= 10 && c < 100:
-		copy(dst, "&#")
-		dst[2], dst[3] = '0'+c/10, '0'+c%10
-	default:
+func (s style) writeEntity(dst []byte, hex bool, n int, c byte) int {
+	number := decimal(c)
+	switch room := n - len("&#;"); {
+	case hex && room < len("x41"), !hex && room < len(number) && c >= 100, room < len("65"):
 		dst[0] = c
 		return 1
+	case hex:
+		copy(dst, "&#x")
+		clearDigits(dst[3 : n-3])
+		writeHex(dst[n-3:n-1], c, s.great)
+	default:
+		copy(dst, "&#")
+		clearDigits(dst[2 : n-1])
+		number = number[max(0, len(number)-room):]
+		copy(dst[n-1-len(number):], number)
 	}
 	dst[n-1] = ';'
 	return n
+}
+
+func clearDigits(dst []byte) {
+	for i := range dst {
+		dst[i] = '0'
+	}
 }

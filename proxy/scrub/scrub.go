@@ -41,13 +41,12 @@ func New(pairs []Pair) (*Scrubber, error) {
 	}
 	for i := range s.patterns {
 		p := &s.patterns[i]
-		for c := range 256 {
-			if p.takes(0, byte(c)) {
-				s.starts[c] = append(s.starts[c], uint16(i))
-			}
+		for _, c := range p.chars(0) {
+			s.starts[c] = append(s.starts[c], uint16(i))
 		}
 		s.filter.add(p)
 	}
+	s.filter.finish()
 	return s, nil
 }
 

@@ -73,20 +73,31 @@ func (s *search) visit(to int) hit {
 // come it is not a match yet.
 func (s *search) look(i int) hit {
 	src := s.buf[i:]
-	if len(src) > 1 && !s.hasPair(src[0], src[1]) {
+	if len(src) > 1 && !s.first.has(src[0], src[1]) || len(src) >= block && !s.hasBlock(src) && !interrupted(src) {
 		return hit{}
 	}
 	h := hit{start: i}
 	s.try(&h, s.starts[src[0]], src)
 	if escapes[src[0]] {
-		c, _, partial := deepest.unit(src)
-		if partial && !s.last {
-			s.tryAll(&h, src)
-		} else if c != src[0] {
-			s.try(&h, s.starts[c], src)
-		}
+		s.lookEscaped(&h, src)
 	}
 	return h
+}
+
+// lookEscaped looks for what begins with an escape.
+func (s *search) lookEscaped(h *hit, src []byte) {
+	c, width, partial := deepest.unit(src)
+	switch {
+	case partial && !s.last:
+		s.tryAll(h, src)
+	case c == src[0]:
+	case s.odd || width == len(src):
+		s.try(h, s.starts[c], src)
+	default:
+		if d, _, partial := deepest.unit(src[width:]); partial || s.first.has(c, d) {
+			s.try(h, s.starts[c], src)
+		}
+	}
 }
 
 func (s *search) try(h *hit, patterns []uint16, src []byte) {
@@ -113,59 +124,43 @@ func (s *search) tryOne(h *hit, p *pattern, src []byte) {
 // may be, or len(buf).
 func (s *search) mark() int {
 	for from := s.at; ; from++ {
-		from = s.cursor.next(s.buf, from)
+		from = s.cursor.next(s.buf, from, &s.filter)
 		if from == len(s.buf) || s.matters(from) {
 			return from
 		}
 	}
 }
 
+// matters reports whether the mark at i may be in a match. The cursor has seen
+// to what an LF needs.
 func (s *search) matters(i int) bool {
-	c, width := s.buf[i], 1
-	if escapes[c] {
-		if s.odd {
-			return true
-		}
-		var partial bool
-		if c, width, partial = deepest.unit(s.buf[i:]); partial {
-			return !s.last
-		}
-		if width == 1 {
-			return false
-		}
-	}
-	if c == '\r' || c == '\n' {
-		return s.wraps(c, i+width)
-	}
-	return s.member[c]
-}
-
-// wraps reports whether what stands at i, after a line break that began with c,
-// may go on with base64.
-func (s *search) wraps(c byte, i int) bool {
-	var w wrap
-	for ok := w.next(c); ok; {
-		if i == len(s.buf) {
-			return !s.last
-		}
-		width, partial := 1, false
-		if c, width, partial = deepest.unit(s.buf[i:]); partial {
-			return true
-		}
-		if ok = w.next(c); ok {
-			i += width
-		}
-	}
-	switch {
-	case w == afterCR || sextets[c] == invalid:
-		return false
-	case len(s.buf)-i < block || s.hasBlock(s.buf[i:]):
+	if s.odd || s.buf[i] == '\n' {
 		return true
 	}
-	for _, c := range s.buf[i : i+block] {
-		if escapes[c] || c == '\r' || c == '\n' {
-			return true
-		}
+	c, width, partial := deepest.unit(s.buf[i:])
+	rest := s.buf[i+width:]
+	switch {
+	case partial:
+		return !s.last
+	case width == 1:
+		return false
+	case c == '\n':
+		return s.goesOn(rest)
+	case c == '\r' && len(rest) > 0:
+		d, width, partial := deepest.unit(rest)
+		return partial || d == '\n' && s.goesOn(rest[width:])
+	case c == '\r':
+		return true
 	}
-	return false
+	return s.member[c] && s.neighbours(c, i, rest)
+}
+
+// neighbours reports whether c, the escape at i, may be next to what stands
+// before it, which is then no escape, or to what follows it.
+func (s *search) neighbours(c byte, i int, rest []byte) bool {
+	if i > s.at && s.within.has(s.buf[i-1], c) || len(rest) == 0 {
+		return true
+	}
+	d, _, partial := deepest.unit(rest)
+	return partial || s.within.has(c, d)
 }
