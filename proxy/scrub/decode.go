@@ -193,28 +193,33 @@ func (l *lazy) Read(p []byte) (int, error) {
 		}
 		l.out, l.err = d.Reader, err
 	}
-	if l.err != nil {
-		if l.err == io.EOF && l.input.n == 0 {
-			return 0, io.EOF // an empty body is one under any coding
+	n, err := 0, l.err
+	if err == nil {
+		n, err = l.out.Read(p)
+		if err == io.EOF {
+			return n, err
 		}
-		return 0, fmt.Errorf("decode body: %w", unexpected(l.err))
 	}
-	n, err := l.out.Read(p)
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("decode body: %w", err)
+	switch {
+	case err == nil:
+		return n, nil
+	case l.input.n == 0 && l.input.ended:
+		return 0, io.EOF // nothing is nothing under any coding
 	}
-	return n, err
+	return n, fmt.Errorf("decode body: %w", unexpected(err))
 }
 
 // meter counts what comes in.
 type meter struct {
-	src io.Reader
-	n   int64
+	src   io.Reader
+	n     int64
+	ended bool
 }
 
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.src.Read(p)
 	m.n += int64(n)
+	m.ended = m.ended || err == io.EOF
 	return n, err
 }
 
