@@ -164,11 +164,30 @@ func TestP5HostSockets(t *testing.T) {
 		defer l.Close()
 		must(t, os.Chmod(path, 0o777))
 	}
+	// Renamed after bind, as many servers do: the kernel lists the first name.
+	for _, dir := range []string{r.dir, other} {
+		must(t, os.Rename(dir+"/s", dir+"/renamed"))
+		paths = append(paths, dir+"/renamed")
+	}
+	must(t, os.Mkdir(r.dir+"/below", 0o755))
+	must(t, os.Rename(r.dir+"/renamed", r.dir+"/below/moved"))
+	paths = append(paths, r.dir+"/below/moved")
 	r.launch.Path = self(t)
 	text, status := r.run(append([]string{"agent:unix"}, paths...)...)
 	if strings.Contains(text, "connected") || strings.Count(text, "\n") != len(paths) {
 		t.Errorf("wrote %q and ended with %+v", text, status)
 	}
+}
+
+// A device outside /dev is none, where the agent writes and elsewhere.
+func TestDevicesAreThoseOfDev(t *testing.T) {
+	r := newRig(t)
+	other := folder(t, "devices")
+	for _, dir := range []string{r.dir, other} {
+		must(t, unix.Mknod(dir+"/zero", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))))
+		must(t, os.Chmod(dir+"/zero", 0o666))
+	}
+	r.script("refused\nrefused\n1\n", "for dir in "+r.dir+" "+other+"; do head -c 1 $dir/zero 2>/dev/null || echo refused; done; head -c 1 /dev/zero | wc -c")
 }
 
 // P11: links that a user could have planted are not followed.

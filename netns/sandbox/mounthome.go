@@ -5,7 +5,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +32,7 @@ func (p *pid1) mountHome(v *view) error {
 			return err
 		}
 	}
-	if err := show(v.home.fd, target, v.home.flags|unix.MS_RDONLY|unix.MS_NOSUID); err != nil {
+	if err := show(v.home.fd, target, v.home.flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV); err != nil {
 		return fmt.Errorf("show home: %w", err)
 	}
 	return nil
@@ -70,7 +69,7 @@ func (p *pid1) overlay(home source, target int) error {
 // mountWritable shows the places that are written for real.
 func (p *pid1) mountWritable(v *view) error {
 	for _, s := range v.write {
-		if err := p.mountSource(s, s.flags|unix.MS_NOSUID); err != nil {
+		if err := p.mountSource(s, s.flags|unix.MS_NOSUID|unix.MS_NODEV); err != nil {
 			return fmt.Errorf("make %q writable: %w", s.path, err)
 		}
 	}
@@ -130,30 +129,8 @@ func (p *pid1) hide(*view) error {
 // expose shows, read-only, what a cover would hide.
 func (p *pid1) expose(v *view) error {
 	for _, s := range v.expose {
-		if err := p.mountSource(s, s.flags|unix.MS_RDONLY|unix.MS_NOSUID); err != nil {
+		if err := p.mountSource(s, s.flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV); err != nil {
 			return fmt.Errorf("expose %q: %w", s.path, err)
-		}
-	}
-	return nil
-}
-
-// coverSockets covers the host's sockets that are left in sight: a read-only
-// mount does not keep anybody from connecting to one (measured).
-func (p *pid1) coverSockets(v *view) error {
-	for _, path := range p.sockets {
-		if slices.ContainsFunc(v.expose, func(s source) bool { return within(path, s.path) }) {
-			continue
-		}
-		target, err := openAnything(path)
-		if err != nil {
-			continue // out of root's sight, so out of the agent's
-		}
-		kind, err := fileType(target)
-		if err == nil && kind == unix.S_IFSOCK {
-			err = bindReadOnly(emptyFile, target)
-		}
-		if err := errors.Join(err, unix.Close(target)); err != nil {
-			return fmt.Errorf("cover socket %q: %w", path, err)
 		}
 	}
 	return nil

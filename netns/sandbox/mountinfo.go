@@ -98,7 +98,8 @@ func deviceNumber(fd int) (string, error) {
 	return fmt.Sprintf("%d:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev))), nil
 }
 
-// harden makes every mount of the host read-only and without set-user-id. One
+// harden makes every mount of the host read-only, without set-user-id and
+// without devices: the agent's are those of its own /dev. One
 // that does not let itself be opened, such as another user's FUSE, is detached.
 // One below another mount is out of reach.
 func (p *pid1) harden(points []mountPoint, v *view) error {
@@ -108,7 +109,7 @@ func (p *pid1) harden(points []mountPoint, v *view) error {
 			continue
 		}
 		if err == nil {
-			err = remount(fd, m.flags|unix.MS_RDONLY|unix.MS_NOSUID)
+			err = remount(fd, m.flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV)
 			unix.Close(fd)
 		}
 		if err == nil {
@@ -144,7 +145,7 @@ func (m mountPoint) reach() (fd int, reached bool, err error) {
 }
 
 // verify refuses a mount within reach that is writable and not ours, or that
-// honours set-user-id.
+// honours set-user-id or, outside /dev, devices.
 func (m mounts) verify() error {
 	points, err := mountPoints()
 	if err != nil {
@@ -152,7 +153,8 @@ func (m mounts) verify() error {
 	}
 	for _, point := range points {
 		closed := point.flags&unix.MS_RDONLY != 0 || m.own[point.device] || m.binds[point.id]
-		if closed && point.flags&unix.MS_NOSUID != 0 {
+		noDevices := point.flags&unix.MS_NODEV != 0 || m.own[point.device] || within(point.path, "/dev")
+		if closed && noDevices && point.flags&unix.MS_NOSUID != 0 {
 			continue
 		}
 		fd, reached, err := point.reach()
@@ -160,7 +162,7 @@ func (m mounts) verify() error {
 			unix.Close(fd)
 		}
 		if reached || err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
-			return fmt.Errorf("mount %q is writable or honours set-user-id: %w", point.path, unix.EPERM)
+			return fmt.Errorf("mount %q is writable or honours set-user-id or devices: %w", point.path, unix.EPERM)
 		}
 	}
 	return nil

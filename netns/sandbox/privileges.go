@@ -21,7 +21,7 @@ import (
 // both (prctl(2), commit_creds).
 func (p *pid1) privileges() error {
 	user := p.body.Spec.User
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &noCore); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
 	if limit := p.body.Spec.Memlock; limit != nil {
@@ -57,6 +57,11 @@ func (p *pid1) privileges() error {
 	}
 	return nil
 }
+
+// noCore is the limit of core files, in bytes. 0 forbids the file but not a
+// core_pattern that is a pipe, whose program runs as root on the host; 1 is the
+// kernel's own sign for neither (fs/coredump.c: "has RLIMIT_CORE set to 1").
+var noCore = unix.Rlimit{Cur: 1, Max: 1}
 
 // markDescriptors makes everything above the standard streams close-on-exec,
 // also what the supervisor inherited without that mark.

@@ -213,6 +213,6 @@ func coreLimit() string {
 	}
 	var s steps
 	s = append(s, fmt.Sprintf("limit=%d", limit.Max))
-	s.did("raise", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}))
+	s.did("raise", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 2, Max: 2}))
 	return s.String()
 }
