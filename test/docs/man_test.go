@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// pages are the man pages, below docs/man.
+var pages = []string{"phantom-ns.1", "phantom-ns-policy.5", "phantom-ns-audit.5"}
+
+// macros are those of mdoc that the pages use, with those that take no text.
+var macros = map[string]bool{
+	"Dd": true, "Dt": true, "Os": true, "Sh": true, "Ss": true, "Pp": true, "Nm": true, "Nd": true, "Bl": true, "El": true,
+	"It": true, "Bd": true, "Ed": true, "Op": true, "Fl": true, "Ar": true, "Cm": true, "Pa": true, "Ev": true, "Li": true,
+	"Dv": true, "Xr": true, "Sx": true, "Dq": true, "Pq": true,
+}
+
+// Every page has the sections that readers look for, uses known macros, and
+// closes what it opens.
+func TestPagesAreWellFormed(t *testing.T) {
+	for _, name := range pages {
+		t.Run(name, func(t *testing.T) {
+			page := read(t, filepath.Join("docs/man", name))
+			for _, title := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"} {
+				section(t, page, title)
+			}
+			open := map[string]int{}
+			for n, line := range strings.Split(page, "\n") {
+				if strings.HasPrefix(line, `.\"`) || !strings.HasPrefix(line, ".") {
+					if line != strings.TrimRight(line, " \t") {
+						t.Errorf("line %d ends in a blank", n+1)
+					}
+					continue
+				}
+				word, _, _ := strings.Cut(line[1:], " ")
+				if !macros[word] {
+					t.Errorf("line %d: macro %q", n+1, word)
+				}
+				open[word]++
+			}
+			if open["Bl"] != open["El"] || open["Bd"] != open["Ed"] {
+				t.Errorf("%d lists begin and %d end, %d displays and %d", open["Bl"], open["El"], open["Bd"], open["Ed"])
+			}
+		})
+	}
+}
+
+// groff's own opinion, where it is installed: the test above needs nothing.
+func TestGroffHasNoWarnings(t *testing.T) {
+	groff, err := exec.LookPath("groff")
+	if err != nil {
+		t.Log("groff is not installed: TestPagesAreWellFormed alone has looked")
+		return
+	}
+	for _, name := range pages {
+		out, err := exec.Command(groff, "-mdoc", "-ww", "-z", filepath.Join(root, "docs/man", name)).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("groff %s: %v\n%s", name, err, out)
+		}
+	}
+}
