@@ -26,9 +26,10 @@ func (s *stage) startSibling(built []byte) *sibling {
 	s.world.Give(rig.Home+"/sibling", built, 0o755)
 	in, stdin := io.Pipe()
 	stdout, out := io.Pipe()
-	s.Cleanup(func() { stdin.Close(); stdout.Close() })
 	p := s.world.Start(rig.Session{Policy: s.policy(""), Args: []string{rig.Home + "/sibling", "serve"}, Stdin: in, Stdout: out})
-	other := &sibling{p, stdin, make(chan string)}
+	// Before rig ends the session, which waits for both.
+	s.Cleanup(func() { stdin.Close(); stdout.Close() })
+	other := &sibling{p, stdin, make(chan string, 2)}
 	go func() {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
