@@ -46,6 +46,9 @@ type proxyProcess struct {
 // recorded about them, and starts the proxy on the result. It returns when the
 // proxy holds every credential.
 func (s *Session) startProxy(group *cgroup) (*policy.Session, error) {
+	if err := s.checkPolicy(); err != nil {
+		return nil, err
+	}
 	fetching, err := s.startHelpers(group)
 	if err != nil {
 		return nil, err
@@ -87,6 +90,9 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkTargets(spec); err != nil {
+		return nil, err
+	}
 	return spec, s.readAuthorities(spec)
 }
 
@@ -124,6 +130,11 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 	for _, c := range spec.Credentials {
 		ends.theirs = append(ends.theirs, valueOf(all, c.Name))
 	}
+	release, err := claimUIDs()
+	if err != nil {
+		return err
+	}
+	defer release()
 	uid, gid, err := proxyUID(s.config.User.UID)
 	if err != nil {
 		return err

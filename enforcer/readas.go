@@ -26,16 +26,16 @@ type Invoker struct{ User *User }
 // used. Any other is read with the invoker's rights, and so is everything that
 // it names (trusted is false).
 func (i Invoker) ReadPolicy(path string) (data []byte, trusted bool, err error) {
-	if i.User == nil {
-		data, err = readFile(path, nil)
-		return data, true, err
-	}
 	data, err = readFile(path, isRoots)
-	if errors.Is(err, errNotRoots) || errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case !errors.Is(err, errNotRoots) && !errors.Is(err, fs.ErrNotExist):
+		return data, true, err
+	case i.User == nil:
+		data, err = readFile(path, nil)
+	default:
 		data, err = i.readAsUser(path)
-		return data, false, err
 	}
-	return data, true, err
+	return data, false, err
 }
 
 // ReadNamed reads a file that a policy names.

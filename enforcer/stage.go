@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -279,15 +280,26 @@ func (p *proxyStage) forward(l net.Listener, port uint16) error {
 		if err != nil {
 			return err
 		}
-		go func() {
-			defer inside.Close()
-			outside, err := net.DialTimeout("tcp", target, forwardDialTimeout)
-			if err != nil {
-				return // the agent sees the connection closed
-			}
-			defer outside.Close()
-			proxy.Splice(inside, outside)
-		}()
+		go p.forwardOne(inside, target)
+	}
+}
+
+func (p *proxyStage) forwardOne(inside net.Conn, target string) {
+	defer inside.Close()
+	began := time.Now()
+	r := audit.Record{Kind: audit.KindConnect, Proto: "tcp", Verdict: audit.Deny, Reason: audit.ReasonUpstreamUnreachable, Rule: "forward"}
+	if host, port, err := net.SplitHostPort(target); err == nil {
+		number, _ := strconv.ParseUint(port, 10, 16) // checked by the policy
+		r.Name, r.Port = host, uint16(number)
+	}
+	// Else the agent sees the connection closed.
+	if outside, err := net.DialTimeout("tcp", target, forwardDialTimeout); err == nil {
+		in, out := proxy.Splice(inside, outside)
+		r.Verdict, r.Reason, r.BytesIn, r.BytesOut = audit.Allow, audit.ReasonAllowed, uint64(in), uint64(out)
+	}
+	r.MS = float64(time.Since(began).Microseconds()) / 1000
+	if err := p.records.Write(r); err != nil {
+		p.log.Error("write audit record", "id", r.ID, "error", err)
 	}
 }
 

@@ -98,6 +98,20 @@ const (
 // the proxy.
 const proxyUser = "phantom-ns"
 
+// claimUIDs lets one session at a time pick a uid and start its proxy: until
+// the process exists nothing shows that the uid is taken.
+func claimUIDs() (release func() error, err error) {
+	dir, err := os.Open(StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("pick a uid for the proxy: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("pick a uid for the proxy: %w", err)
+	}
+	return dir.Close, nil
+}
+
 // proxyUID picks the uid and gid of the proxy: neither root's nor the agent's.
 func proxyUID(agent int) (uid, gid int, err error) {
 	if account, err := user.Lookup(proxyUser); err == nil {

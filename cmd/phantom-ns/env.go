@@ -94,15 +94,27 @@ func (e *env) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "phantom-ns",
 		Short:         "Run a program that holds placeholders instead of credentials",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          wanted(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(e.runCommand(), e.secretCommand(), e.gcCommand(), e.versionCommand())
 	return root
+}
+
+// wanted makes a wrong number of words, an unknown command among them, a usage
+// error.
+func wanted(args cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, words []string) error {
+		if err := args(cmd, words); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 }
 
 // usageError is a command line that does not parse.

@@ -16,7 +16,7 @@ func (e *env) gcCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove what a crash left of dead sessions",
-		Args:  cobra.NoArgs,
+		Args:  wanted(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			if err := e.needRoot(); err != nil {
 				return err
@@ -50,7 +50,7 @@ func (e *env) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  wanted(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(e.stdout, "phantom-ns", version)
 			return err

@@ -23,6 +23,8 @@ var hints = []struct {
 	{enforcer.ErrNoUser, "name a user of this system with --user"},
 	{enforcer.ErrNoCgroup2, "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"},
 	{enforcer.ErrKernelFloor, "boot Linux 5.10 or newer"},
+	{enforcer.ErrPolicyInReach, "keep it elsewhere: the agent would write the policy of its next session; /etc/phantom-ns or ~/.config are out of its reach"},
+	{enforcer.ErrStoredTarget, "put hosts: into /etc/phantom-ns/policy.yaml, or into a file that belongs to root"},
 	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
 	{sandbox.ErrNotFound, "give an absolute path, or a command that is on the user's PATH"},
 	{sandbox.ErrNotExecutable, "make it executable for that user: chmod +x"},

@@ -32,7 +32,7 @@ func (e *env) runCommand() *cobra.Command {
 		Short: "Run COMMAND in a sealed session",
 		Example: "  sudo phantom-ns run --with openai python3 agent.py\n" +
 			"  sudo phantom-ns run --policy policy.yaml -- make test",
-		Args: cobra.MinimumNArgs(1),
+		Args: wanted(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error { return e.run(f, args) },
 	}
 	flags := cmd.Flags()

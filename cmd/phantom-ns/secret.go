@@ -21,7 +21,7 @@ func (e *env) secretCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secret",
 		Short: "Store, list and remove credentials",
-		Args:  cobra.NoArgs,
+		Args:  wanted(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(e.secretSetCommand(), e.secretListCommand(), e.secretRemoveCommand())
@@ -43,7 +43,7 @@ func (e *env) secretSetCommand() *cobra.Command {
 		Short: "Store a credential, read hidden from the terminal or from standard input",
 		Example: "  sudo phantom-ns secret set openai\n" +
 			"  pass show work/api | sudo phantom-ns secret set work --host api.work.example",
-		Args: cobra.ExactArgs(1),
+		Args: wanted(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error { return e.secretSet(args[0], provider, hosts) },
 	}
 	cmd.Flags().StringVar(&provider, "provider", "", "provider `NAME`, when it is not the credential's own name")
@@ -130,7 +130,7 @@ func (e *env) secretListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List stored credentials, never their values",
-		Args:  cobra.NoArgs,
+		Args:  wanted(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			if err := e.needRoot(); err != nil {
 				return err
@@ -154,7 +154,7 @@ func (e *env) secretRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm NAME",
 		Short: "Remove a stored credential",
-		Args:  cobra.ExactArgs(1),
+		Args:  wanted(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := e.needRoot(); err != nil {
 				return err

@@ -56,10 +56,10 @@ func NewStore(directory string) *Store {
 
 // Listing is an entry without its value.
 type Listing struct {
-	Name     string
-	Hosts    []string
-	Provider string
-	Created  time.Time
+	Name     string    `json:"name"`
+	Hosts    []string  `json:"hosts"`
+	Provider string    `json:"provider,omitempty"`
+	Created  time.Time `json:"created"`
 }
 
 // Set adds or replaces one entry, and makes directory and key where there are
