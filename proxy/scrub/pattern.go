@@ -102,7 +102,10 @@ func readingsOf(value []byte) (readings []reading) {
 }
 
 // takes reports whether c may stand at position i of the pattern.
-func (p *pattern) takes(i int, c byte) bool { return p.table[c]&p.mask(i) == p.values[i] }
+func (p *pattern) takes(i int, c byte) bool {
+	v := p.table[c]
+	return v == p.values[i] || (i == 0 || i == len(p.values)-1) && v&p.mask(i) == p.values[i]
+}
 
 // chars are the characters that may stand at position i.
 func (p *pattern) chars(i int) (chars []byte) {
@@ -158,7 +161,10 @@ func (p *pattern) match(src []byte, last bool) (end int, more bool) {
 	var w wrap
 	at := 0
 	for i := 0; i < len(src); {
-		c, width, partial := p.reading.unit(src[i:])
+		c, width, partial := src[i], 1, false
+		if escapes[c] {
+			c, width, partial = p.reading.unit(src[i:])
+		}
 		if partial && !last { // an escape, or what a shallower reading takes literally
 			return end, p.may(at, w, src[i:]) || p.takes(at, c)
 		}

@@ -29,7 +29,7 @@ func openWindow() *window {
 }
 
 func (w *window) close() {
-	clear(w.buf[:w.end])
+	clear(w.buf)
 	if len(w.buf) == windowSize {
 		windows.Put(w)
 	}

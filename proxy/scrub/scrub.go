@@ -3,6 +3,7 @@
 package scrub
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -16,8 +17,7 @@ const MinLength = secret.MinLength
 // ErrShort is a credential with fewer than [MinLength] bytes.
 var ErrShort = fmt.Errorf("credential is shorter than %d bytes", MinLength)
 
-// Pair is a credential and what the agent holds in its place. Neither contains
-// the other.
+// Pair is a credential and what the agent holds in its place.
 type Pair struct {
 	Secret      secret.Value
 	Placeholder string
@@ -59,6 +59,8 @@ func (s *Scrubber) load(pairs []Pair) error {
 			return fmt.Errorf("pair %d: %w", i, ErrShort)
 		case pair.Placeholder == "":
 			return fmt.Errorf("pair %d: no placeholder", i)
+		case bytes.Contains([]byte(pair.Placeholder), pair.Secret.Reveal()):
+			return fmt.Errorf("pair %d: the placeholder holds the credential", i)
 		}
 		size += storeSize(pair.Secret.Len())
 	}

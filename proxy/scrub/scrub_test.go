@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"html"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
@@ -228,7 +230,8 @@ func TestCredentialWithEscapeCharacters(t *testing.T) {
 	} {
 		got := string(s.Bytes(nil, []byte(body)))
 		plain, _ := base64.StdEncoding.DecodeString(got)
-		if !strings.Contains(undo(got)+string(plain), fake) || len(got) != len(body) {
+		cut, err := io.ReadAll(iotest.OneByteReader(s.Reader(iotest.OneByteReader(strings.NewReader(body)))))
+		if !strings.Contains(undo(got)+string(plain), fake) || len(got) != len(body) || string(cut) != got || err != nil {
 			t.Errorf("%s: %q became %q", name, body, got)
 		}
 	}
@@ -250,8 +253,10 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New([]Pair{{value(t, "fifteen-letters"), "x"}}); !errors.Is(err, ErrShort) {
 		t.Error(err)
 	}
-	if _, err := New([]Pair{{value(t, canary), ""}}); err == nil {
-		t.Error("no placeholder")
+	for _, fake := range []string{"", canary, "x" + canary} {
+		if _, err := New([]Pair{{value(t, canary), fake}}); err == nil {
+			t.Errorf("placeholder %q", fake)
+		}
 	}
 	if s, err := New(nil); err != nil || string(s.Bytes(nil, []byte(canary))) != canary {
 		t.Error(err)

@@ -77,27 +77,28 @@ func (s *search) look(i int) hit {
 		return hit{}
 	}
 	h := hit{start: i}
-	s.try(&h, s.starts[src[0]], src)
+	if s.continues(src[0], src[1:]) {
+		s.try(&h, s.starts[src[0]], src)
+	}
 	if escapes[src[0]] {
-		s.lookEscaped(&h, src)
+		c, width, partial := deepest.unit(src)
+		switch {
+		case partial && !s.last:
+			s.tryAll(&h, src)
+		case c != src[0] && s.continues(c, src[width:]):
+			s.try(&h, s.starts[c], src)
+		}
 	}
 	return h
 }
 
-// lookEscaped looks for what begins with an escape.
-func (s *search) lookEscaped(h *hit, src []byte) {
-	c, width, partial := deepest.unit(src)
-	switch {
-	case partial && !s.last:
-		s.tryAll(h, src)
-	case c == src[0]:
-	case s.odd || width == len(src):
-		s.try(h, s.starts[c], src)
-	default:
-		if d, _, partial := deepest.unit(src[width:]); partial || s.first.has(c, d) {
-			s.try(h, s.starts[c], src)
-		}
+// continues reports whether a pattern that begins with c may go on with rest.
+func (s *search) continues(c byte, rest []byte) bool {
+	if len(rest) == 0 || s.odd {
+		return true
 	}
+	d, _, partial := deepest.unit(rest)
+	return partial || s.first.has(c, d)
 }
 
 func (s *search) try(h *hit, patterns []uint16, src []byte) {
@@ -158,7 +159,7 @@ func (s *search) matters(i int) bool {
 // neighbours reports whether c, the escape at i, may be next to what stands
 // before it, which is then no escape, or to what follows it.
 func (s *search) neighbours(c byte, i int, rest []byte) bool {
-	if i > s.at && s.within.has(s.buf[i-1], c) || len(rest) == 0 {
+	if len(rest) == 0 || i > s.at && s.within.has(s.buf[i-1], c) {
 		return true
 	}
 	d, _, partial := deepest.unit(rest)
