@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -27,7 +28,7 @@ func (s *Session) checkPolicy() error {
 	if file == nil || s.config.Trusted {
 		return nil
 	}
-	inReach := s.absolute(append(append([]string{"."}, file.Filesystem.Write...), s.config.Write...))
+	inReach := s.absolute(slices.Concat([]string{"."}, file.Filesystem.Write, s.config.Write, profileState(s.config.Profile)))
 	names := []string{file.Name}
 	for _, h := range file.Hosts {
 		if h.CAFile != "" {

@@ -24,7 +24,7 @@ const executable = "/proc/self/exe"
 // whose read end the supervisor only passes on; what is not secret about it
 // (hosts, provider, or why there is none) comes back to the supervisor.
 type fetching struct {
-	name  string
+	source
 	ref   secret.Ref
 	value *os.File // read end, for the proxy
 	facts *os.File // read end, for the supervisor
@@ -33,15 +33,15 @@ type fetching struct {
 
 // startHelper starts the helper for one reference. It runs as the invoking
 // user where the source is that user's, else as root.
-func (s *Session) startHelper(group *cgroup, name string, ref secret.Ref) (*fetching, error) {
+func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetching, error) {
 	var ends pipeEnds
 	defer ends.closeTheirs()
-	f := &fetching{name: name, ref: ref}
+	f := &fetching{source: from, ref: ref}
 	request := ends.toChild()
 	f.value = ends.fromChild()
 	f.facts = ends.fromChild()
 	if ends.err != nil {
-		return nil, fmt.Errorf("fetch credential %q: %w", name, ends.err)
+		return nil, fmt.Errorf("fetch credential %q: %w", f.name, ends.err)
 	}
 	defer request.Close()
 	f.cmd = s.stageCommand(secret.Stage, group, ends.theirs...)
@@ -50,7 +50,7 @@ func (s *Session) startHelper(group *cgroup, name string, ref secret.Ref) (*fetc
 	}
 	if err := f.cmd.Start(); err != nil {
 		f.close()
-		return nil, fmt.Errorf("fetch credential %q: start helper: %w", name, err)
+		return nil, fmt.Errorf("fetch credential %q: start helper: %w", f.name, err)
 	}
 	go f.cmd.Wait() // reaped here; its answer is what counts
 	env, err := s.secretEnv(ref)
@@ -117,34 +117,47 @@ func (f *fetching) close() {
 }
 
 // source is one credential and where its value comes from.
-type source struct{ name, ref string }
+type source struct {
+	name, from string
+	optional   bool // the profile's: it may be absent
+}
 
-// sources lists the session's credentials: the policy's, and those that --with
-// names and the policy does not.
-func sources(file *policy.File, with []string) []source {
+// sources lists the session's credentials: the policy's, those that --with
+// names, and those that the profile uses where they are stored, each name once.
+func sources(file *policy.File, with []string, profile *policy.Profile) []source {
 	var all []source
+	add := func(s source) {
+		if !slices.ContainsFunc(all, func(other source) bool { return other.name == s.name }) {
+			all = append(all, s)
+		}
+	}
 	if file != nil {
 		for _, c := range file.Credentials {
-			all = append(all, source{c.Name, cmp.Or(c.From, string(secret.KindStore)+":"+c.Name)})
+			add(source{name: c.Name, from: cmp.Or(c.From, storeRef(c.Name))})
 		}
 	}
 	for _, name := range with {
-		if !slices.ContainsFunc(all, func(s source) bool { return s.name == name }) {
-			all = append(all, source{name, string(secret.KindStore) + ":" + name})
+		add(source{name: name, from: storeRef(name)})
+	}
+	if profile != nil {
+		for _, name := range profile.Credentials {
+			add(source{name: name, from: storeRef(name), optional: true})
 		}
 	}
 	return all
 }
 
+func storeRef(name string) string { return string(secret.KindStore) + ":" + name }
+
 // startHelpers starts one helper for each credential of the session.
 func (s *Session) startHelpers(group *cgroup) ([]*fetching, error) {
 	var all []*fetching
-	for _, source := range sources(s.config.Policy, s.config.With) {
-		ref, err := secret.ParseRef(source.ref)
+	for _, source := range sources(s.config.Policy, s.config.With, s.config.Profile) {
+		ref, err := secret.ParseRef(source.from)
 		if err != nil {
 			return all, fmt.Errorf("credential %q: %w", source.name, err)
 		}
-		f, err := s.startHelper(group, source.name, ref)
+		f, err := s.startHelper(group, source, ref)
 		if err != nil {
 			return all, err
 		}

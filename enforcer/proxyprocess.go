@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
@@ -74,6 +75,9 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 	var errs []error
 	for _, f := range all {
 		facts, err := f.await()
+		if f.optional && errors.Is(err, secret.ErrAbsent) {
+			continue
+		}
 		errs = append(errs, err)
 		if f.ref.Kind() == secret.KindStore {
 			known[f.ref.Name()] = facts
@@ -82,7 +86,8 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	spec, err := policy.Resolve(s.config.Policy, policy.Flags{With: s.config.With, Allow: s.config.Allow},
+	flags := policy.Flags{With: s.config.With, Allow: s.config.Allow, Profile: s.config.Profile, Registries: s.around.registries}
+	spec, err := policy.Resolve(s.config.Policy, flags,
 		func(name string) ([]string, string, bool) {
 			facts, ok := known[name]
 			return facts.Hosts, facts.Provider, ok
@@ -93,7 +98,19 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 	if err := s.checkTargets(spec); err != nil {
 		return nil, err
 	}
+	closeUnused(all, spec)
+	s.tellProfile(spec)
 	return spec, s.readAuthorities(spec)
+}
+
+// closeUnused drops the values of a profile's credentials that the policy or a
+// flag stands in for.
+func closeUnused(all []*fetching, spec *policy.Session) {
+	for _, f := range all {
+		if !slices.ContainsFunc(spec.Credentials, func(c policy.Credential) bool { return c.Name == f.name }) {
+			f.close()
+		}
+	}
 }
 
 // readAuthorities reads the extra roots that the policy names, with the rights

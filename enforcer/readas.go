@@ -56,25 +56,31 @@ func (i Invoker) MayRead(path string) bool {
 	return err == nil
 }
 
-func (i Invoker) readAsUser(path string) ([]byte, error) {
-	type result struct {
-		data []byte
-		err  error
-	}
-	done := make(chan result)
+func (i Invoker) readAsUser(path string) (data []byte, err error) {
+	asked := asUser(*i.User, func() { data, err = readFile(path, nil) })
+	<-asked.done
+	return data, errors.Join(asked.err, err)
+}
+
+// asking is work that is done with a user's rights; done is closed at its end.
+type asking struct {
+	done chan struct{}
+	err  error // the rights could not be taken, and nothing was done
+}
+
+// asUser starts f on a thread with u's rights on files.
+func asUser(u User, f func()) *asking {
+	a := &asking{done: make(chan struct{})}
 	go func() {
+		defer close(a.done)
 		// File system credentials belong to a thread. This one is never
 		// unlocked, so it ends with the goroutine and nothing else runs on it.
 		runtime.LockOSThread()
-		if err := becomeForFiles(*i.User); err != nil {
-			done <- result{err: err}
-			return
+		if a.err = becomeForFiles(u); a.err == nil {
+			f()
 		}
-		data, err := readFile(path, nil)
-		done <- result{data, err}
 	}()
-	r := <-done
-	return r.data, r.err
+	return a
 }
 
 // becomeForFiles gives the calling thread u's file system identity. A non-zero

@@ -30,8 +30,9 @@ type Config struct {
 	Command []string
 	Dir     string // the agent's working directory
 
-	Policy  *policy.File // nil: none
-	Trusted bool         // the policy is root's, so what it names is read as root
+	Profile *policy.Profile // nil: none
+	Policy  *policy.File    // nil: none
+	Trusted bool            // the policy is root's, so what it names is read as root
 	With    []string
 	Allow   []string
 	Write   []string
@@ -46,6 +47,7 @@ type Config struct {
 type Session struct {
 	id      string
 	config  Config
+	around  surroundings // of the profile
 	undo    closers
 	memlock *unix.Rlimit // the caller's, for the agent
 	log     *audit.Log
@@ -93,6 +95,7 @@ func (s *Session) start(ctx context.Context) error {
 		return err
 	}
 	half := loadKernelHalf(group.agent)
+	s.around = s.prepareProfile()
 	spec, err := s.startProxy(group)
 	s.kernel = <-half
 	s.undo.push(s.kernel.Close)
@@ -166,7 +169,7 @@ func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
 	for _, f := range spec.Forward {
 		forward = append(forward, f.Port)
 	}
-	write := s.absolute(append(slices.Clone(spec.Filesystem.Write), s.config.Write...))
+	write := s.absolute(slices.Concat(spec.Filesystem.Write, s.config.Write, s.around.written(s.absolute(spec.Filesystem.Hide))))
 	writesDir := slices.Contains(write, s.config.Dir)
 	write = slices.DeleteFunc(write, func(p string) bool { return p == s.config.Dir })
 	return sandbox.Spec{
@@ -201,8 +204,8 @@ func (s *Session) launch(spec *policy.Session) error {
 	if err != nil {
 		return err
 	}
-	extra := append(sandbox.TrustEnv(), placeholderEnviron(spec, s.proxy.placeholders)...)
-	extra = append(extra, gitEnviron(spec)...)
+	extra := slices.Concat(s.around.env, profileEnviron(spec), sandbox.TrustEnv(),
+		placeholderEnviron(spec, s.proxy.placeholders), gitEnviron(spec))
 	err = s.child.Launch(sandbox.Launch{
 		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
 		CA: s.proxy.ca, SystemRoots: names.roots,

@@ -122,10 +122,7 @@ type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
-var (
-	errNotRoot     = errors.New("needs root")
-	errUnsupported = errors.New("not supported by this build")
-)
+var errNotRoot = errors.New("needs root")
 
 func (e *env) needRoot() error {
 	if e.uid != 0 {

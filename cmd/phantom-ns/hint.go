@@ -39,7 +39,6 @@ var hints = []struct {
 	{secret.ErrNewline, "store the credential alone, on one line"},
 	{secret.ErrShort, "check that the source gives the whole credential"},
 	{secret.ErrNoKey, "restore the key file from a backup, or remove the store and set the credentials again"},
-	{errUnsupported, "leave it out; credentials and hosts can be named by --with and --allow"},
 }
 
 // stageHints are about a step of init's that refused.

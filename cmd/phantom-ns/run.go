@@ -30,7 +30,8 @@ func (e *env) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] [--] COMMAND [ARGUMENT]...",
 		Short: "Run COMMAND in a sealed session",
-		Example: "  sudo phantom-ns run --with openai python3 agent.py\n" +
+		Example: "  sudo phantom-ns run claude\n" +
+			"  sudo phantom-ns run --with openai python3 agent.py\n" +
 			"  sudo phantom-ns run --policy policy.yaml -- make test",
 		Args: wanted(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error { return e.run(f, args) },
@@ -39,7 +40,7 @@ func (e *env) runCommand() *cobra.Command {
 	flags.SetInterspersed(false) // flags stop at the first word that is not one
 	flags.StringVar(&f.user, "user", "", "run the agent as `USER` instead of the one who called sudo")
 	flags.StringVar(&f.policy, "policy", "", "read the policy from `FILE` instead of "+defaultPolicy)
-	flags.StringVar(&f.profile, "profile", "", "use profile `NAME`")
+	flags.StringVar(&f.profile, "profile", "", "use profile `NAME` instead of the one called as COMMAND; none for none")
 	flags.StringArrayVar(&f.with, "with", nil, "let the session use stored credential `NAME` (repeatable)")
 	flags.StringArrayVar(&f.allow, "allow", nil, "let the session read from `HOST[:PORT]` (repeatable)")
 	flags.StringArrayVar(&f.write, "write", nil, "let the session write `PATH` for real (repeatable)")
@@ -94,13 +95,13 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 	if config.Dir, err = os.Getwd(); err != nil {
 		return config, fmt.Errorf("find working directory: %w", err)
 	}
-	if f.profile != "" {
-		return config, fmt.Errorf("profile %q: %w", f.profile, errUnsupported)
-	}
 	if err := e.readPolicy(f, &config); err != nil {
 		return config, err
 	}
-	if config.Policy == nil && len(f.with) == 0 && len(f.allow) == 0 {
+	if config.Profile, err = policy.Choose(config.Policy, f.profile, command[0]); err != nil {
+		return config, err
+	}
+	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.allow) == 0 {
 		e.say("no policy, so no credential and no egress; --with NAME, --allow HOST or --policy FILE give some")
 	}
 	return config, nil

@@ -18,6 +18,16 @@
 //     as JSON. [Rules] is never written after [Compile] and safe for any number
 //     of goroutines. No function here opens a file or a socket.
 //
+// # What a profile adds
+//
+// A profile is a base below the policy. Its credentials are used where they are
+// stored and neither the policy nor a flag brings one of the same provider or
+// for the same variable. Its hosts, and those that its package managers are
+// configured to read from, are added where no entry of the policy covers host
+// and port: an entry of the policy decides alone, a narrower one too. Its
+// folders of state are written for real, its variables reach the agent, and what
+// it is permitted is permitted. profile: none in a policy leaves all of it out.
+//
 // # Which entry decides
 //
 // Several entries may cover one host. For a host and port:

@@ -8,8 +8,9 @@ import "net/netip"
 // filled in: nil slices and zero values stand for keys that are absent, unless
 // the field says otherwise.
 type File struct {
-	Name        string // as given to [Parse]
-	Profile     string
+	Name        string     // as given to [Parse]
+	Profile     string     // of a profile that there is, or [NoProfile]
+	Telemetry   bool       // the profile's telemetry hosts are allowed
 	Credentials []Declared // in the order of the file
 	Egress      []Egress   // defaults filled in
 	Hosts       []HostTarget

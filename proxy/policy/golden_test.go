@@ -19,7 +19,8 @@ var update = flag.Bool("update", false, "write what the goldens of testdata get 
 // A golden is a policy, flags, a store, and questions with their answers:
 //
 //	-- policy.yaml --          the policy; without it there is none
-//	-- flags --                one "--with X" or "--allow X" a line
+//	-- flags --                one "--with X", "--allow X" or "--profile X" a line,
+//	                           or "registry HOST PORT" for one that was found
 //	-- store --                one "NAME PROVIDER|- HOST…" a line
 //	-- verdicts --             one "QUESTION -> ANSWER" a line, or "# …", or empty
 //	-- error --                instead of verdicts: the error of Parse, Resolve or Compile
@@ -134,6 +135,7 @@ func rulesOf(parts map[string]string) (*Rules, *Session, error) {
 		}
 	}
 	var flags Flags
+	profile := NoProfile
 	for line := range strings.Lines(parts["flags"]) {
 		word, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch word {
@@ -141,7 +143,20 @@ func rulesOf(parts map[string]string) (*Rules, *Session, error) {
 			flags.With = append(flags.With, value)
 		case "--allow":
 			flags.Allow = append(flags.Allow, value)
+		case "--profile":
+			profile = value
+		case "registry":
+			host, port, _ := strings.Cut(value, " ")
+			number, err := strconv.ParseUint(port, 10, 16)
+			if err != nil {
+				return nil, nil, err
+			}
+			flags.Registries = append(flags.Registries, Endpoint{Host: host, Port: uint16(number), Rule: "~/.rc"})
 		}
+	}
+	var err error
+	if flags.Profile, err = Choose(nil, profile, ""); err != nil {
+		return nil, nil, err
 	}
 	store := make(shelf)
 	for line := range strings.Lines(parts["store"]) {

@@ -14,7 +14,12 @@ var rootKeys = keys[File]{
 		return err
 	},
 	"profile": func(r *reader, n *node, f *File) (err error) {
-		f.Profile, err = r.word(n, "profile")
+		f.Profile, err = r.profileName(n)
+		return err
+	},
+	"telemetry": func(r *reader, n *node, f *File) error {
+		text, err := r.choice(n, "telemetry", "deny", "allow")
+		f.Telemetry = text == "allow"
 		return err
 	},
 	"credentials": readCredentials,
@@ -152,6 +157,16 @@ func (r *reader) path(n *node) (string, error) {
 		return "", r.fail(n, "path: only the session's own home is known, as ~/")
 	}
 	return clean, nil
+}
+
+func (r *reader) profileName(n *node) (string, error) {
+	name, err := r.word(n, "profile")
+	if err == nil && name != NoProfile {
+		if _, known := ProfileNamed(name); !known {
+			err = r.fail(n, "profile: unknown; known: %s", profileNames())
+		}
+	}
+	return name, err
 }
 
 // word reads a name of ours: of a credential, a provider, a profile.

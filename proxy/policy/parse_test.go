@@ -284,7 +284,6 @@ func TestExcerptIsTheLine(t *testing.T) {
 // its line in the table is gone.
 func TestUnsupportedIsRefusedByName(t *testing.T) {
 	cases := map[string]string{
-		"profile":                         "profile: claude",
 		"publish":                         `publish: ["127.0.0.1:3000:3000"]`,
 		"credentials.files":               "credentials: {a: {files: [{path: ~/.tool/auth.json, format: json, field: /token}]}}",
 		"credentials.from: keyring":       `credentials: {a: {from: "keyring:user/x"}}`,
@@ -329,6 +328,8 @@ func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 		"file without field":  "credentials: {a: {files: [{path: /x, format: json}]}}",
 		"json without slash":  "credentials: {a: {inject: [json: token]}}",
 		"profile not a name":  "profile: ../x",
+		"profile unknown":     "profile: clod",
+		"telemetry a boolean": "telemetry: true",
 	} {
 		t.Run(name, func(t *testing.T) {
 			later := &reader{file: "p.yaml", data: []byte("version: 1\n" + text + "\n")}

@@ -21,6 +21,7 @@ func TestProviders(t *testing.T) {
 	}{
 		"anthropic":   {"api.anthropic.com", "ANTHROPIC_API_KEY", []Position{header("x-api-key"), bearer}, "deny"},
 		"cohere":      {"api.cohere.com api.cohere.ai", "CO_API_KEY COHERE_API_KEY", []Position{bearer}, "deny"},
+		"copilot":     {"api.github.com api.githubcopilot.com api.individual.githubcopilot.com api.business.githubcopilot.com api.enterprise.githubcopilot.com", "COPILOT_GITHUB_TOKEN", []Position{bearer, {Kind: PositionToken}}, "deny"},
 		"deepseek":    {"api.deepseek.com", "DEEPSEEK_API_KEY", []Position{bearer, header("x-api-key")}, "deny"},
 		"gemini":      {"generativelanguage.googleapis.com", "GEMINI_API_KEY GOOGLE_API_KEY", []Position{header("x-goog-api-key"), bearer}, "deny"},
 		"github":      {"api.github.com github.com gist.github.com uploads.github.com", "GH_TOKEN GITHUB_TOKEN", []Position{bearer, {Kind: PositionToken}, {PositionBasic, BasicPassword}, {PositionBasic, BasicUsername}}, "read"},

@@ -11,14 +11,18 @@ import (
 
 // The provenance of what comes from flags.
 const (
-	ruleWith  = "--with"
-	ruleAllow = "--allow"
+	ruleWith    = "--with"
+	ruleAllow   = "--allow"
+	ruleProfile = "--profile"
 )
 
-// Flags are the command line's additions to a policy.
+// Flags are what a session has beside its policy: the command line's additions,
+// the profile that [Choose] picked, and what was found out for it.
 type Flags struct {
-	With  []string // names of stored credentials
-	Allow []string // HOST[:PORT], https; HOST may begin with "*."
+	With       []string   // names of stored credentials
+	Allow      []string   // HOST[:PORT], https; HOST may begin with "*."
+	Profile    *Profile   // nil: none
+	Registries []Endpoint // of the profile's package managers, see [Registry.Endpoints]
 }
 
 // Stored looks a stored credential up: the hosts recorded with it and its
@@ -38,8 +42,9 @@ type Stored func(name string) (hosts []string, provider string, ok bool)
 //   - allow: everything for a credential, GET and HEAD for a host without.
 //
 // A name of With that the policy declares adds nothing. An Allow that the
-// policy declares adds GET and HEAD to that entry's list. file may be nil.
-// Errors are [*ResolveError].
+// policy declares adds GET and HEAD to that entry's list. A profile is a base:
+// see [Profile] and the package's documentation. file may be nil. Errors are
+// [*ResolveError].
 func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 	if file == nil {
 		file = &File{Filesystem: defaultFilesystem(), Limits: defaultLimits}
@@ -59,10 +64,18 @@ func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 		}
 		s.Credentials = append(s.Credentials, c)
 	}
+	egress := file.Egress
+	if flags.Profile != nil {
+		if err := s.addStored(flags.Profile, stored); err != nil {
+			return nil, err
+		}
+		s.addSurroundings(flags.Profile)
+		egress = beneath(file.Egress, flags.Profile.destinations(file.Telemetry, flags.Registries))
+	}
 	if err := distinct(s.Credentials); err != nil {
 		return nil, err
 	}
-	s.Egress, err = allowFlags(file.Egress, flags.Allow)
+	s.Egress, err = allowFlags(egress, flags.Allow)
 	return s, err
 }
 

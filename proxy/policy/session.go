@@ -14,6 +14,7 @@ type Session struct {
 	Forward     []Forward      `json:"forward,omitempty"`
 	Networks    []netip.Prefix `json:"networks,omitempty"` // upstream.networks: private ranges any name may resolve to
 	Filesystem  Filesystem     `json:"filesystem"`
+	Env         []Variable     `json:"env,omitempty"` // of the profile, for the agent; by name
 	Permit      []string       `json:"permit,omitempty"`
 	Limits      Limits         `json:"limits"`
 }

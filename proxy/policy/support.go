@@ -7,7 +7,6 @@ package policy
 // are refused where they are written. Whoever adds a mechanism deletes its line
 // here, and its mark in policy.schema.json.
 var unsupported = map[string]bool{
-	"profile": true,
 	"publish": true,
 
 	"credentials.files": true,

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"slices"
+)
+
+// addStored adds the profile's credentials that are stored and that nothing
+// more explicit stands in for.
+func (s *Session) addStored(p *Profile, stored Stored) error {
+	explicit := slices.Clone(s.Credentials)
+	for _, name := range p.Credentials {
+		if stored == nil {
+			return nil
+		}
+		if _, _, found := stored(name); !found {
+			continue
+		}
+		c, err := resolveCredential(Declared{Name: name, Rule: p.Rule}, stored)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(explicit, func(e Credential) bool { return standsFor(e, c) }) {
+			s.Credentials = append(s.Credentials, c)
+		}
+	}
+	return nil
+}
+
+// standsFor reports whether an explicit credential takes the place of the
+// profile's.
+func standsFor(explicit, c Credential) bool {
+	return explicit.Name == c.Name || explicit.Provider != "" && explicit.Provider == c.Provider ||
+		slices.ContainsFunc(c.Env, func(name string) bool { return slices.Contains(explicit.Env, name) })
+}
+
+// addSurroundings adds environment and permissions.
+func (s *Session) addSurroundings(p *Profile) {
+	for _, part := range p.parts() {
+		for _, v := range part.Env { // the profile's own come first and count
+			if !slices.ContainsFunc(s.Env, func(w Variable) bool { return w.Name == v.Name }) {
+				s.Env = append(s.Env, v)
+			}
+		}
+	}
+	slices.SortFunc(s.Env, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })
+	for _, name := range p.Permit {
+		if !slices.Contains(s.Permit, name) {
+			s.Permit = append(s.Permit, name)
+		}
+	}
+}
+
+// destinations are all hosts of the profile and its tools. An earlier entry
+// counts: the profile's own before its tools', both before a registry's.
+func (p *Profile) destinations(telemetry bool, registries []Endpoint) []Egress {
+	var all []Egress
+	for _, part := range p.parts() {
+		all = beneath(all, part.Egress)
+	}
+	if telemetry {
+		all = beneath(all, p.Telemetry)
+	}
+	var found []Egress
+	for _, e := range registries {
+		found = append(found, Egress{Host: e.Host, Port: e.Port, Protocol: HTTPS, Allow: reads(e.Rule), Rule: e.Rule})
+	}
+	return beneath(all, found)
+}
+
+// beneath adds those of lower that no entry of upper covers.
+func beneath(upper, lower []Egress) []Egress {
+	out := slices.Clone(upper)
+	for _, e := range lower {
+		covered := slices.ContainsFunc(out, func(u Egress) bool { return u.Port == e.Port && u.Host != "" && covers(u.Host, e.Host) })
+		if !covered {
+			out = append(out, e)
+		}
+	}
+	return out
+}
