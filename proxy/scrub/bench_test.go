@@ -88,6 +88,7 @@ func corpora() map[string][]byte {
 		"all-%":     text(func(string) string { return "%41%7a%2F" }),
 		"all-slash": bytes.Repeat([]byte{'\\'}, size),
 		"prefixes":  text(func(string) string { return "sk-ant-api03-" }),
+		"near":      text(func(string) string { p := tenPairs()[0][0]; return p[:len(p)-1] + "." }),
 	}
 }
 
@@ -105,7 +106,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkScan(b *testing.B) {
 	s := scrubber(b, tenPairs()...)
 	bodies := corpora()
-	for _, name := range []string{"binary", "zeros", "text", "sse", "json", "base64", "wrapped", "hex", "percent", "all-%", "all-slash", "prefixes"} {
+	for _, name := range []string{"binary", "zeros", "text", "sse", "json", "base64", "wrapped", "hex", "percent", "all-%", "all-slash", "prefixes", "near"} {
 		b.Run(name, func(b *testing.B) {
 			body := bodies[name]
 			work := make([]byte, windowSize)

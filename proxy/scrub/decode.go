@@ -4,6 +4,7 @@ package scrub
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,8 @@ const (
 	// maxWindow is zstd's for HTTP (RFC 9659 section 3). That of brotli ends at
 	// 16 MiB by its format (RFC 7932 section 9.1), that of deflate at 32 KiB.
 	maxWindow = 8 << 20
+	// maxRest is what may stand behind a body's own end. It is dropped.
+	maxRest = 4 << 10
 	// inputSize is what a decoder reads ahead at most.
 	inputSize = 4 << 10
 )
@@ -70,12 +73,12 @@ func Decode(codings []string, body io.ReadCloser, limits Limits) (io.ReadCloser,
 	}
 	limits.defaults()
 	input := &meter{src: body}
-	d := &decoded{body: body}
+	d := &decoded{body: body, input: input}
 	var src io.Reader = input
 	for i := len(names) - 1; i >= 0; i-- {
 		src = &limited{src: &lazy{open: decoders[names[i]], src: src, input: input, owner: d}, input: input, limits: limits}
 	}
-	d.Reader = src
+	d.out = src
 	return d, nil
 }
 
@@ -160,9 +163,22 @@ func unexpected(err error) error {
 
 // decoded is a body with its codings undone.
 type decoded struct {
-	io.Reader
+	out     io.Reader
+	input   *meter
 	body    io.Closer
 	closers []func()
+}
+
+// Read reads the body to its own end, too: only then are there trailers, and is
+// the connection good for another request.
+func (d *decoded) Read(p []byte) (int, error) {
+	n, err := d.out.Read(p)
+	if err == io.EOF && !d.input.ended {
+		if _, rest := io.CopyN(io.Discard, d.input, maxRest); rest != io.EOF {
+			return n, fmt.Errorf("read behind body: %w", cmp.Or(rest, ErrExpansion))
+		}
+	}
+	return n, err
 }
 
 // Close frees the decoders and closes the body. No Read may be under way.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/flate"
@@ -176,5 +177,23 @@ func TestFirstToken(t *testing.T) {
 			<-done
 			body.Close()
 		})
+	}
+}
+
+// TestBodyIsReadToItsEnd: trailers come behind it.
+func TestBodyIsReadToItsEnd(t *testing.T) {
+	for name := range encoders {
+		whole := encode(t, name, []byte("some words"))
+		for _, junk := range []int{0, 1, 8 * maxRest} {
+			src := bytes.NewReader(append(whole[:len(whole):len(whole)], make([]byte, junk)...))
+			r, err := Decode([]string{coding(name)}, io.NopCloser(iotest.HalfReader(src)), Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			if junk == 0 && (string(got) != "some words" || err != nil) || err == nil && src.Len() > 0 || junk > maxRest && err == nil && name != "gzip" {
+				t.Errorf("%s and %d bytes: %q, %v, %d left", name, junk, got, err, src.Len())
+			}
+		}
 	}
 }

@@ -139,6 +139,9 @@ func (f form) find(src string) (end int, more bool) {
 			return
 		}
 		step := func(c byte, then func(i int)) {
+			if src[i] != '%' && src[i] != '\\' && src[i] != '&' && src[i] != c {
+				return // all other spellings begin with one of these
+			}
 			for _, s := range spelled[c] {
 				if strings.HasPrefix(src[i:], s) {
 					then(i + len(s))
