@@ -16,7 +16,8 @@ import (
 // source is the syntax of one directory's Go files.
 type source []*ast.File
 
-// parse reads the Go files of a directory whose names have the suffix.
+// parse reads the Go files of a directory whose names have the suffix; those of
+// tests alone, or none of them.
 func parse(t *testing.T, dir, suffix string) source {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(root, dir))
@@ -25,7 +26,8 @@ func parse(t *testing.T, dir, suffix string) source {
 	}
 	var all source
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), suffix) {
+		isTest := strings.HasSuffix(e.Name(), "_test.go")
+		if !strings.HasSuffix(e.Name(), suffix) || isTest != strings.HasSuffix(suffix, "_test.go") {
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, dir, e.Name()), nil, parser.SkipObjectResolution)
