@@ -50,9 +50,9 @@ func (c *cookies) learn(host string, header http.Header) {
 	}
 }
 
-// filter removes the cookies that host did not set in this session and reports
-// whether there were any.
-func (c *cookies) filter(host string, header http.Header) (foreign bool) {
+// filter removes the cookies that host did not set in this session and that are
+// not own, and reports whether there were any.
+func (c *cookies) filter(host string, header http.Header, own func(pair string) bool) (foreign bool) {
 	values := header["Cookie"]
 	if len(values) == 0 {
 		return false
@@ -66,7 +66,7 @@ func (c *cookies) filter(host string, header http.Header) (foreign bool) {
 			if pair == "" {
 				continue
 			}
-			if _, ok := c.known[host][cookieKey(pair)]; ok {
+			if _, ok := c.known[host][cookieKey(pair)]; ok || own(pair) {
 				kept = append(kept, pair)
 			} else {
 				foreign = true

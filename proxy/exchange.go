@@ -30,11 +30,13 @@ type exchange struct {
 	body      *requestBody
 	out       responder
 
-	finding swap.Finding
-	start   time.Time
-	record  audit.Record
-	sent    int64 // bytes of the answer's body
-	begun   bool  // the answer's head was written
+	finding  swap.Finding
+	held     []byte // the whole body, where a credential may stand in it
+	reserved int64  // of what the session may hold
+	start    time.Time
+	record   audit.Record
+	sent     int64 // bytes of the answer's body
+	begun    bool  // the answer's head was written
 }
 
 // responder writes one answer to the agent.
@@ -90,6 +92,7 @@ func (s *Server) finish(x *exchange) {
 		r.BytesIn = uint64(x.body.count())
 	}
 	r.BytesOut, r.MS = uint64(x.sent), milliseconds(x.start)
+	s.letGo(x)
 	s.write(*r)
 }
 

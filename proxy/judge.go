@@ -92,43 +92,61 @@ func (x *exchange) bound() []*policy.Credential {
 	return x.conn.connect.Credentials
 }
 
-// judgeCredential finds the request's credential. Cookies that the host did not
-// set are dropped; alone they are somebody else's credential.
+// judgeCredential finds the request's credentials. Cookies that the host did
+// not set are dropped; alone they are somebody else's credential.
 func (s *Server) judgeCredential(x *exchange) *refusal {
 	bound := x.bound()
-	finding, err := s.credentials.Judge(bound, x.header, x.target)
+	q := x.swapRequest(x.header)
+	finding, err := s.credentials.Judge(bound, &q)
 	if err != nil {
-		r := &refusal{status: http.StatusBadRequest, reason: audit.ReasonDuplicateCredential,
-			hint: "send one credential, once"}
-		if errors.Is(err, swap.ErrVariant) {
-			r.reason, r.hint = audit.ReasonBadHeader, "some servers read this header's name as that of a credential header"
-		}
+		return swapRefusal(err)
+	}
+	if x.finding = finding; finding.Unbound || finding.Misplaced {
+		return x.strayRefusal()
+	}
+	finding, r := s.judgeBody(x, bound)
+	if r != nil {
 		return r
 	}
-	x.finding = finding
-	switch {
-	case finding.Unbound:
-		x.record.Credential = finding.Other
-		reason := audit.ReasonUnbound
-		if x.scheme != "https" {
-			reason = audit.ReasonPlaintext
-		}
-		return &refusal{status: http.StatusForbidden, reason: reason,
-			hint: "this credential's placeholder is not for this host"}
-	case finding.Misplaced:
-		x.record.Credential = finding.Other
-		return &refusal{status: http.StatusForbidden, reason: audit.ReasonMisplaced,
-			hint: "the placeholder stands where its credential does not declare it: see inject"}
-	case finding.Matched != nil:
-		x.record.Credential = finding.Matched.Policy.Name
-		x.record.Position = finding.Position.String()
+	if x.finding = finding; finding.Misplaced {
+		return x.strayRefusal()
 	}
-	if s.cookies.filter(x.conn.host, x.header) && finding.Bare && len(bound) > 0 {
+	x.record.Credential, x.record.Position = finding.Credentials(), finding.Positions()
+	if s.cookies.filter(x.conn.host, x.header, finding.OwnCookie) && finding.Bare && len(bound) > 0 {
 		x.finding = swap.Finding{Foreign: true}
 	}
 	return nil
 }
 
+// strayRefusal is the answer to a placeholder where it does not belong.
+func (x *exchange) strayRefusal() *refusal {
+	x.record.Credential = x.finding.Other
+	r := &refusal{status: http.StatusForbidden, reason: audit.ReasonMisplaced,
+		hint: "the placeholder stands where its credential does not declare it: see inject"}
+	if x.finding.Unbound {
+		r.reason, r.hint = audit.ReasonUnbound, "this credential's placeholder is not for this host"
+		if x.scheme != "https" {
+			r.reason = audit.ReasonPlaintext
+		}
+	}
+	return r
+}
+
+// swapRefusal is the answer to a request whose credentials cannot be judged.
+func swapRefusal(err error) *refusal {
+	r := &refusal{status: http.StatusBadRequest, reason: audit.ReasonDuplicateCredential,
+		hint: "send each credential once in a place"}
+	switch {
+	case errors.Is(err, swap.ErrVariant):
+		r.reason, r.hint = audit.ReasonBadHeader, "some servers read a header of this request otherwise than it is judged"
+	case errors.Is(err, swap.ErrMalformed):
+		r.reason, r.hint = audit.ReasonBadRequest, "the body is not what its Content-Type says"
+	}
+	return r
+}
+
+// judgeRules asks the policy about every credential of the request; one that
+// may not be used here refuses it.
 func (s *Server) judgeRules(x *exchange) *refusal {
 	path, _, _ := cutQuery(x.target)
 	q := policy.Request{
@@ -139,9 +157,19 @@ func (s *Server) judgeRules(x *exchange) *refusal {
 		Bare:    x.finding.Bare,
 		Foreign: x.finding.Foreign,
 	}
-	if x.finding.Matched != nil {
-		q.Credential = x.finding.Matched.Policy
+	if len(x.finding.Matched) == 0 {
+		return s.judgeRequest(x, q)
 	}
+	for _, m := range x.finding.Matched {
+		q.Credential = m.Credential.Policy
+		if r := s.judgeRequest(x, q); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *Server) judgeRequest(x *exchange, q policy.Request) *refusal {
 	v := s.rules.Request(q)
 	if v.Rule != "" {
 		x.record.Rule = v.Rule

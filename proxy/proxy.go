@@ -94,6 +94,7 @@ type Server struct {
 	patience  time.Duration // watchDelay, but in tests
 
 	limited flood
+	holding atomic.Int64 // bytes reserved for bodies that are held
 
 	mu        sync.Mutex
 	closed    bool

@@ -102,7 +102,7 @@ func sendRefusal(x *exchange, err error) *refusal {
 			return bodyRefusal(failure)
 		}
 	}
-	if errors.Is(err, swap.ErrNoValue) {
+	if errors.Is(err, swap.ErrNoValue) || errors.Is(err, swap.ErrUnfit) {
 		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonCredentialUnavailable, cause: err}
 	}
 	return dialRefusal(err)

@@ -22,6 +22,7 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	}
 	s.cookies.learn(x.conn.host, resp.Header)
 	header := incomingHeader(resp.Header)
+	x.finding.Restore(header)
 	header["Connection"] = []string{"Upgrade"}
 	header["Upgrade"] = []string{"websocket"}
 	x.record.Status, x.begun = http.StatusSwitchingProtocols, true

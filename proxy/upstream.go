@@ -3,10 +3,12 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
 // Deadlines and sizes of the upstream leg.
@@ -133,36 +136,40 @@ func (u *upstream) close() {
 	}
 }
 
-// send writes the request upstream once, with the credential in place, and
+// send writes the request upstream once, with the credentials in place, and
 // returns the answer's head. It follows no redirect. Errors hold neither the
 // target nor a header value.
 func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error) {
-	req := u.request(ctx, x)
-	// Last: from here on the header holds the real value.
-	if err := x.finding.Apply(req.Header); err != nil {
+	q := x.swapRequest(outgoingHeader(x))
+	// Last: from here on header, target and content hold real values.
+	if err := x.finding.Apply(&q); err != nil {
 		return nil, err
 	}
-	return x.conn.transport.RoundTrip(req)
+	return x.conn.transport.RoundTrip(x.request(ctx, &q))
 }
 
 // request builds the outgoing request. Its authority is the connection's name,
 // never the agent's Host.
-func (u *upstream) request(ctx context.Context, x *exchange) *http.Request {
+func (x *exchange) request(ctx context.Context, q *swap.Request) *http.Request {
 	host := x.conn.authority()
-	header := outgoingHeader(x)
 	req := &http.Request{
 		Method:        x.method,
-		URL:           targetURL(x.scheme, host, x.target),
+		URL:           targetURL(x.scheme, host, q.Target),
 		Host:          host,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        header,
+		Header:        q.Header,
 		ContentLength: x.length,
 	}
-	if x.length == 0 {
+	switch {
+	case x.length == 0:
 		req.Body = http.NoBody
-	} else {
+	case q.Content != nil:
+		req.ContentLength = int64(len(q.Content))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(q.Content)), nil }
+		req.Body, _ = req.GetBody()
+	default:
 		req.Body = x.body.attempt()
 		req.GetBody = x.body.again
 	}

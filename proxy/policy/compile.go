@@ -103,6 +103,10 @@ func (c *compiler) credentials(all []Credential) error {
 		if len(own.Positions) == 0 {
 			return fmt.Errorf("%s: credential %q: no position", own.Rule, own.Name)
 		}
+		if p, stays := own.immovable(); stays {
+			return &ResolveError{own.Rule, fmt.Sprintf("credential %q: what stands in position %s cannot go out in another", own.Name, p),
+				"leave outbound out, or the position"}
+		}
 		l, err := compileList(own.Allow)
 		if err != nil {
 			return err

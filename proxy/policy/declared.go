@@ -143,18 +143,6 @@ func (r *reader) allow(n *node) (Allow, error) {
 	return Allow{Method: method, Glob: pattern, Rule: r.rule(n)}, nil
 }
 
-func readOutbound(r *reader, n *node, d *Declared) error {
-	p, err := r.position(n)
-	if err != nil {
-		return err
-	}
-	if p.Kind != PositionHeader {
-		return r.fail(n, "credentials.outbound: want {header: NAME}")
-	}
-	d.Outbound = &p
-	return nil
-}
-
 func readShape(r *reader, n *node, d *Declared) error {
 	text, err := r.str(n, "credentials.placeholder")
 	switch {

@@ -7,18 +7,85 @@ import (
 	"strings"
 )
 
-// Positions of interface.md that stand alone and those that take a value. Which
-// of them this build acts upon is said in [unsupported].
+// PositionKind says in which part of a request a credential stands.
+type PositionKind string
+
+// The positions of this build. What Name of [Position] is, stands beside each;
+// where nothing does, there is none.
+const (
+	PositionBearer      PositionKind = "bearer"      // Authorization: Bearer X
+	PositionToken       PositionKind = "token"       // Authorization: token X
+	PositionScheme      PositionKind = "scheme"      // Authorization: NAME X; as written, matched in any case
+	PositionBasic       PositionKind = "basic"       // Authorization: Basic; BasicPassword or BasicUsername
+	PositionHeader      PositionKind = "header"      // NAME: X; in lower case
+	PositionQuery       PositionKind = "query"       // ?NAME=X; decoded, compared in its own case
+	PositionPath        PositionKind = "path"        // /NAME X/: one segment; Name is what it begins with, or ""
+	PositionCookie      PositionKind = "cookie"      // Cookie: NAME=X
+	PositionForm        PositionKind = "form"        // NAME=X in a body of application/x-www-form-urlencoded
+	PositionJSON        PositionKind = "json"        // the text at Name, an RFC 6901 pointer, in a body of application/json
+	PositionSubprotocol PositionKind = "subprotocol" // Sec-WebSocket-Protocol: X, or anything.X
+)
+
+// Values of Position.Name for [PositionBasic].
+const (
+	BasicPassword = "password"
+	BasicUsername = "username"
+)
+
+// Position is one place of a credential in a request.
+type Position struct {
+	Kind PositionKind `json:"kind"`
+	Name string       `json:"name,omitempty"`
+}
+
+// String is the position as the policy writes it: "bearer", "header: x-api-key".
+func (p Position) String() string {
+	if p.Name == "" {
+		return string(p.Kind)
+	}
+	return string(p.Kind) + ": " + p.Name
+}
+
+// Movable reports whether a credential found here can go upstream in another
+// position: a path, a body and a list of protocols would not be what the client
+// meant without it.
+func (p Position) Movable() bool {
+	switch p.Kind {
+	case PositionBearer, PositionToken, PositionScheme, PositionBasic, PositionHeader, PositionQuery, PositionCookie:
+		return true
+	}
+	return false
+}
+
+// immovable returns a position of c that its outbound cannot stand in for.
+func (c Credential) immovable() (Position, bool) {
+	for _, p := range c.Positions {
+		if c.Outbound != nil && !p.Movable() {
+			return p, true
+		}
+	}
+	return Position{}, false
+}
+
+// Positions of interface.md that stand alone and those that take a value; path
+// does both, and scheme is the general form of bearer and token. Which of them
+// this build acts upon is said in [unsupported].
 var (
 	barePositions  = []string{"bearer", "token", "path", "subprotocol", "sigv4"}
-	namedPositions = []string{"basic", "header", "query", "cookie", "form", "json"}
+	namedPositions = []string{"basic", "header", "query", "cookie", "form", "json", "path", "scheme"}
 )
+
+// outboundKinds are those that can be written into any request.
+var outboundKinds = []PositionKind{
+	PositionBearer, PositionToken, PositionScheme, PositionBasic, PositionHeader, PositionQuery,
+}
 
 // framing lists header fields that are the connection's, the proxy's or another
 // position's: a credential there would be dropped, or would break the message.
 var framing = []string{
-	"connection", "content-length", "cookie", "expect", "forwarded", "host", "keep-alive", "proxy-authenticate",
-	"proxy-authorization", "proxy-connection", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "via",
+	"connection", "content-length", "content-type", "content-encoding", "cookie", "expect", "forwarded", "host", "keep-alive",
+	"proxy-authenticate", "proxy-authorization", "proxy-connection", "sec-websocket-protocol", "set-cookie", "te", "trailer",
+	"transfer-encoding", "upgrade", "via",
 }
 
 // position reads "bearer" or {header: NAME}.
@@ -47,10 +114,39 @@ func (r *reader) positionName(form string, n *node) (string, error) {
 		return r.headerName(n)
 	}
 	text, err := r.str(n, "credentials.inject")
-	if err == nil && form == "json" && text[0] != '/' {
-		err = r.fail(n, "credentials.inject: json: want a JSON pointer, which begins with a slash")
+	if err != nil {
+		return "", err
 	}
-	return text, err
+	if want := positionForm(form, text); want != "" || len(text) > 128 {
+		return "", r.fail(n, "credentials.inject: %s: want %sat most 128 octets", form, want)
+	}
+	return text, nil
+}
+
+// tokenBytes are the characters of RFC 9110, section 5.6.2.
+var tokenBytes = alphabets["base62"] + "!#$%&'*+-.^_`|~"
+
+// positionForm says what is wrong with the value of a position, or "".
+func positionForm(form, text string) string {
+	switch form {
+	case "json":
+		if text[0] != '/' || strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(text), "~") {
+			return "a JSON pointer, which begins with a slash and has ~ as ~0 or ~1 alone, "
+		}
+	case "cookie":
+		if strings.Trim(text, tokenBytes) != "" {
+			return "the name of a cookie, "
+		}
+	case "path":
+		if strings.Trim(text, alphabets["base64url"]+".~") != "" {
+			return "what the segment begins with, letters, digits and - _ . ~ alone, "
+		}
+	case "scheme":
+		if strings.Trim(text, tokenBytes) != "" || slices.Contains([]string{"basic", "bearer", "token"}, strings.ToLower(text)) {
+			return "an authentication scheme, other than those with a position of their own, "
+		}
+	}
+	return ""
 }
 
 // headerName reads a field name (RFC 9110, section 5.1), in lower case.
@@ -59,7 +155,7 @@ func (r *reader) headerName(n *node) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if strings.Trim(text, alphabets["base62"]+"!#$%&'*+-.^_`|~") != "" || len(text) > 128 {
+	if strings.Trim(text, tokenBytes) != "" || len(text) > 128 {
 		return "", r.fail(n, "header: not the name of a header field")
 	}
 	text = strings.ToLower(text)
@@ -67,4 +163,17 @@ func (r *reader) headerName(n *node) (string, error) {
 		return "", r.fail(n, "header: a field that belongs to the connection, or to another position")
 	}
 	return text, nil
+}
+
+// readOutbound reads the position that upstream wants.
+func readOutbound(r *reader, n *node, d *Declared) error {
+	p, err := r.position(n)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(outboundKinds, p.Kind) {
+		return r.fail(n, "credentials.outbound: want bearer, token, scheme, basic, header or query")
+	}
+	d.Outbound = &p
+	return nil
 }

@@ -13,8 +13,8 @@ import (
 
 // Provider is what is known of a service's credentials: data, in providers/.
 type Provider struct {
-	Name      string // also the file's
-	Hosts     []string
+	Name      string   // also the file's
+	Hosts     []string // none where each customer has its own: they come with the secret, or the policy
 	Env       []string
 	Positions []Position // all that its clients use
 	Outbound  *Position  // nil: upstream wants it where it came
@@ -126,7 +126,7 @@ func parseProvider(file string, data []byte) (Provider, error) {
 	if err != nil {
 		return p, err
 	}
-	for _, key := range []string{"name", "hosts", "env", "inject", "placeholder"} {
+	for _, key := range []string{"name", "env", "inject", "placeholder"} {
 		if given[key] == nil {
 			return p, r.fail(root, "%s: missing", key)
 		}

@@ -35,37 +35,6 @@ type Credential struct {
 	Rule        string     `json:"rule"` // "file:line" or "--with"
 }
 
-// PositionKind says in which part of a request a credential stands.
-type PositionKind string
-
-// The positions of this build. Name of [Position] belongs to the last two.
-const (
-	PositionBearer PositionKind = "bearer" // Authorization: Bearer X
-	PositionToken  PositionKind = "token"  // Authorization: token X
-	PositionBasic  PositionKind = "basic"  // Authorization: Basic; Name is BasicPassword or BasicUsername
-	PositionHeader PositionKind = "header" // Name: X; Name is lower case
-)
-
-// Values of Position.Name for [PositionBasic].
-const (
-	BasicPassword = "password"
-	BasicUsername = "username"
-)
-
-// Position is one place of a credential in a request.
-type Position struct {
-	Kind PositionKind `json:"kind"`
-	Name string       `json:"name,omitempty"`
-}
-
-// String is the position as the policy writes it: "bearer", "header: x-api-key".
-func (p Position) String() string {
-	if p.Name == "" {
-		return string(p.Kind)
-	}
-	return string(p.Kind) + ": " + p.Name
-}
-
 // Anonymous says what happens to a request without a credential to a host that
 // has one.
 type Anonymous string

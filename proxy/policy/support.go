@@ -14,13 +14,7 @@ var unsupported = map[string]bool{
 	"credentials.from: keyring": true,
 	"credentials.from: systemd": true,
 
-	"credentials.inject: query":       true,
-	"credentials.inject: path":        true,
-	"credentials.inject: cookie":      true,
-	"credentials.inject: form":        true,
-	"credentials.inject: json":        true,
-	"credentials.inject: subprotocol": true,
-	"credentials.inject: sigv4":       true,
+	"credentials.inject: sigv4": true,
 
 	"egress.approve: ask":        true,
 	"upstream.proxy":             true,

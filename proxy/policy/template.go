@@ -58,8 +58,8 @@ func parseTemplate(text string) (*template, error) {
 	for rest := text; rest != ""; {
 		literal, group, found := strings.Cut(rest, "{")
 		if literal != "" {
-			if strings.Trim(literal, alphabets["base64url"]+".~+=/") != "" {
-				return nil, errors.New("template: text may hold letters, digits and - _ . ~ + = / alone")
+			if strings.Trim(literal, alphabets["base64url"]+".~+=/:") != "" {
+				return nil, errors.New("template: text may hold letters, digits and - _ . ~ + = / : alone")
 			}
 			t.parts = append(t.parts, part{literal: literal})
 		}

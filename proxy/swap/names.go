@@ -72,6 +72,13 @@ var credentialQueries = setOf(
 	"sig",
 )
 
+// credentialProtocols are what WebSocket subprotocols begin with whose rest is a
+// credential: OpenAI's, and Kubernetes'.
+var credentialProtocols = []string{
+	"openai-insecure-api-key.",
+	"base64url.bearer.authorization.k8s.io.",
+}
+
 func setOf(names ...string) map[string]struct{} {
 	set := make(map[string]struct{}, len(names))
 	for _, name := range names {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -24,222 +23,114 @@ type Credential struct {
 // Set is the credentials of one session. It is read-only.
 type Set struct {
 	credentials []Credential
-	headers     map[string]struct{} // lower case
+	headers     map[string]struct{} // that carry credentials, in lower case
+	queries     map[string]struct{} // likewise, of names in a query
 }
 
 // New makes a Set. Credentials without a placeholder are left out, since the
 // empty string is in every request.
 func New(credentials []Credential) *Set {
-	s := &Set{headers: maps.Clone(credentialHeaders)}
+	s := &Set{headers: maps.Clone(credentialHeaders), queries: maps.Clone(credentialQueries)}
 	for _, c := range credentials {
 		if c.Placeholder == "" || c.Policy == nil {
 			continue
 		}
 		s.credentials = append(s.credentials, c)
 		for _, p := range c.Policy.Positions {
-			s.addHeader(p)
+			s.add(p)
 		}
 		if c.Policy.Outbound != nil { // a foreign one could be sent there directly
-			s.addHeader(*c.Policy.Outbound)
+			s.add(*c.Policy.Outbound)
 		}
 	}
 	return s
 }
 
-func (s *Set) addHeader(p policy.Position) {
-	if p.Kind == policy.PositionHeader {
+func (s *Set) add(p policy.Position) {
+	switch p.Kind {
+	case policy.PositionHeader:
 		s.headers[strings.ToLower(p.Name)] = struct{}{}
+	case policy.PositionQuery:
+		s.queries[strings.ToLower(p.Name)] = struct{}{}
 	}
 }
 
-// Errors of [Set.Judge]: the head cannot be judged, and the request is refused.
+// Request is what is judged and rewritten of one request.
+type Request struct {
+	Header  http.Header
+	Target  string // path and query, as on the wire
+	Upgrade bool   // to a WebSocket
+	Body    Body   // what Content is
+	Content []byte // the whole body; nil where Body is NoBody
+}
+
+// Errors of [Set.Judge] and [Set.Body]: the request cannot be judged, and is
+// refused.
 var (
-	// ErrDuplicate is more than one credential, or one in more than one reading.
+	// ErrDuplicate is one position twice, or one credential in two readings.
 	ErrDuplicate = errors.New("judge credentials: more than one")
 	// ErrVariant is a header that some servers read as a credential header.
 	ErrVariant = errors.New("judge credentials: disguised header name")
+	// ErrMalformed is a body that is not what its Content-Type says.
+	ErrMalformed = errors.New("judge credentials: malformed body")
 )
 
-// Finding is what a request carries. Exactly one of Matched, Bare, Foreign,
-// Misplaced and Unbound is set, the later of these winning over the earlier;
-// only Foreign may come with Matched, and such a request must not be sent.
+// Finding is what a request carries. At least one of Matched, Bare, Foreign,
+// Misplaced and Unbound is set. The last two stand alone; Foreign may come with
+// Matched, and such a request must not be sent.
 type Finding struct {
-	Matched   *Credential
-	Position  policy.Position // of Matched
-	Bare      bool            // no credential at all
-	Foreign   bool            // a credential that is not the session's
-	Misplaced bool            // a placeholder where its credential does not declare it
-	Unbound   bool            // a placeholder at a host that it is not bound to
-	Other     string          // name of the misplaced or unbound credential
+	Matched   []Match // each credential once, in the session's order
+	Bare      bool    // no credential at all
+	Foreign   bool    // a credential that is not the session's
+	Misplaced bool    // a placeholder where its credential does not declare it
+	Unbound   bool    // a placeholder at a host that it is not bound to
+	Other     string  // name of the misplaced or unbound credential
 
-	inbound []string // canonical names of the headers that Matched was found in
-	user    string   // of Basic: the half that is not the placeholder
+	user, password string // of Basic, the client's own
 }
 
-// Judge looks at every value of every header and at target, the path and query
-// as on the wire. bound are the credentials usable at this host; with none,
-// query names are not judged. Cookies are judged for placeholders alone.
-func (s *Set) Judge(bound []*policy.Credential, header http.Header, target string) (Finding, error) {
-	j := judgement{set: s, bound: bound}
-	for key, values := range header {
-		name := strings.ToLower(key)
-		if disguised(name, s.headers) {
-			return Finding{}, ErrVariant
-		}
-		if has(s.headers, name) {
-			if err := j.credential(key, name, values); err != nil {
-				return Finding{}, err
-			}
-			continue
-		}
-		for _, value := range values {
-			j.stray(value)
-		}
+// Match is a credential and everywhere it was found, in the order that the
+// credential declares its positions in.
+type Match struct {
+	Credential *Credential
+	places     []place
+}
+
+// place is one placeholder in a request.
+type place struct {
+	position policy.Position
+	rank     int    // of position in the credential's list
+	span     span   // of query and path in the target, of form and json in the body
+	raw      bool   // in a path: not percent-encoded
+	item     string // of subprotocol: what is in front of the placeholder
+}
+
+// span is a part of a text.
+type span struct{ start, end int }
+
+// Credentials returns the names of what matched, ", " between them.
+func (f *Finding) Credentials() string {
+	var names []string
+	for _, m := range f.Matched {
+		names = append(names, m.Credential.Policy.Name)
 	}
-	j.stray(target)
-	if len(bound) > 0 {
-		j.query(target)
-	}
-	return j.result()
+	return strings.Join(names, ", ")
 }
 
-// judgement collects what one head carries.
-type judgement struct {
-	set     *Set
-	bound   []*policy.Credential
-	matches []match
-	foreign bool
-	strays  []*Credential
-}
-
-type match struct {
-	credential *Credential
-	rank       int // of the position in its credential's list
-	header     string
-	user       string
-}
-
-// credential judges all values of one credential header.
-func (j *judgement) credential(key, name string, values []string) error {
-	if len(values) != 1 {
-		return ErrDuplicate
-	}
-	value := values[0]
-	for i := range j.set.credentials {
-		c := &j.set.credentials[i]
-		if !j.isBound(c) {
-			continue
-		}
-		for rank, p := range c.Policy.Positions {
-			found, user, err := locate(p, name, value, c.Placeholder)
-			if err != nil {
-				return err
-			}
-			if found {
-				j.matches = append(j.matches, match{c, rank, key, user})
-				return nil
+// Positions returns the positions of what matched, each once, ", " between
+// them.
+func (f *Finding) Positions() string {
+	var out []string
+	seen := make(map[policy.Position]bool)
+	for _, m := range f.Matched {
+		for _, p := range m.places {
+			if !seen[p.position] {
+				seen[p.position] = true
+				out = append(out, p.position.String())
 			}
 		}
 	}
-	if !j.stray(value) && !j.strayBasic(name, value) {
-		j.foreign = true
-	}
-	return nil
-}
-
-func (j *judgement) isBound(c *Credential) bool {
-	for _, b := range j.bound {
-		if b.Name == c.Policy.Name {
-			return true
-		}
-	}
-	return false
-}
-
-// stray notes placeholders inside text, plain or percent-encoded. Where the
-// placeholder is a mere name, such as OPENAI_API_KEY, it may be in any text and
-// means nothing there.
-func (j *judgement) stray(text string) bool {
-	decoded := text
-	if strings.Contains(text, "%") {
-		if plain, err := url.PathUnescape(text); err == nil {
-			decoded = plain
-		}
-	}
-	found := false
-	for i := range j.set.credentials {
-		c := &j.set.credentials[i]
-		if c.Policy.Placeholder.Mode == "name" {
-			continue
-		}
-		if strings.Contains(text, c.Placeholder) || strings.Contains(decoded, c.Placeholder) {
-			j.strays = append(j.strays, c)
-			found = true
-		}
-	}
-	return found
-}
-
-// strayBasic notes placeholders inside a Basic credential that matched no
-// declared position.
-func (j *judgement) strayBasic(name, value string) bool {
-	if name != "authorization" && name != "proxy-authorization" {
-		return false
-	}
-	user, password, ok := decodeBasic(value)
-	if !ok {
-		return false
-	}
-	return j.stray(user + ":" + password)
-}
-
-// query notes credentials in the query that are not the session's. Placeholders
-// there were noted before.
-func (j *judgement) query(target string) {
-	_, query, _ := strings.Cut(target, "?")
-	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
-		name, value, _ := strings.Cut(pair, "=")
-		if plain, err := url.QueryUnescape(name); err == nil {
-			name = plain
-		}
-		if value != "" && has(credentialQueries, strings.ToLower(name)) {
-			j.foreign = true
-		}
-	}
-}
-
-func (j *judgement) result() (Finding, error) {
-	for _, c := range j.strays {
-		if !j.isBound(c) {
-			return Finding{Unbound: true, Other: c.Policy.Name}, nil
-		}
-	}
-	switch {
-	case len(j.strays) > 0:
-		return Finding{Misplaced: true, Other: j.strays[0].Policy.Name}, nil
-	case len(j.matches) == 0:
-		return Finding{Bare: !j.foreign, Foreign: j.foreign}, nil
-	}
-	return j.matched()
-}
-
-// matched takes the credential's first declared position when a client sent the
-// same one in several headers, as SDKs do that know two variables for one key.
-func (j *judgement) matched() (Finding, error) {
-	best := j.matches[0]
-	f := Finding{Matched: best.credential, Foreign: j.foreign}
-	for _, m := range j.matches {
-		if m.credential != f.Matched {
-			return Finding{}, ErrDuplicate
-		}
-		if m.rank < best.rank {
-			best = m
-		}
-		f.inbound = append(f.inbound, m.header)
-	}
-	f.Position = best.credential.Policy.Positions[best.rank]
-	f.user = best.user
-	return f, nil
+	return strings.Join(out, ", ")
 }
 
 // same compares in constant time.

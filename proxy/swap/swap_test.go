@@ -61,12 +61,12 @@ func verdict(f Finding, err error) string {
 		return "unbound"
 	case f.Misplaced:
 		return "misplaced"
-	case f.Matched != nil && f.Foreign:
+	case len(f.Matched) > 0 && f.Foreign:
 		return "matched and foreign"
 	case f.Foreign:
 		return "foreign"
-	case f.Matched != nil:
-		return "matched " + f.Position.String()
+	case len(f.Matched) > 0:
+		return "matched " + f.Positions()
 	case f.Bare:
 		return "bare"
 	}
@@ -113,7 +113,7 @@ func TestJudgeAndApply(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set, bound := newSet(t, c.position)
-			f, err := set.Judge(bound, c.header, "/")
+			f, err := set.Judge(bound, &Request{Header: c.header, Target: "/"})
 			if got := verdict(f, err); got != c.want {
 				t.Fatalf("%s, not %s", got, c.want)
 			}
@@ -123,7 +123,7 @@ func TestJudgeAndApply(t *testing.T) {
 			if c.out == nil {
 				return
 			}
-			if err := f.Apply(c.header); err != nil || !reflect.DeepEqual(c.header, c.out) {
+			if err := f.Apply(&Request{Header: c.header, Target: "/"}); err != nil || !reflect.DeepEqual(c.header, c.out) {
 				t.Errorf("%v, %v, not %v", c.header, err, c.out)
 			}
 		})
@@ -134,14 +134,14 @@ func TestJudgeAndApply(t *testing.T) {
 func TestUnbound(t *testing.T) {
 	set, _ := newSet(t, bearer)
 	for _, h := range []http.Header{header("Authorization", "Bearer "+holder), header("X-Any", "a "+holder), header("Authorization", basic("x:"+holder))} {
-		if got := verdict(set.Judge(nil, h, "/")); got != "unbound" {
+		if got := verdict(set.Judge(nil, &Request{Header: h, Target: "/"})); got != "unbound" {
 			t.Errorf("%v: %s", h, got)
 		}
 	}
-	if got := verdict(set.Judge(nil, header(), "/?q="+holder)); got != "unbound" {
+	if got := verdict(set.Judge(nil, &Request{Header: header(), Target: "/?q=" + holder})); got != "unbound" {
 		t.Errorf("target: %s", got)
 	}
-	if got := verdict(set.Judge(nil, header(), "/?key=other&X-Amz-Signature=1")); got != "bare" {
+	if got := verdict(set.Judge(nil, &Request{Header: header(), Target: "/?key=other&X-Amz-Signature=1"})); got != "bare" {
 		t.Errorf("a query name at a host without a credential: %s", got)
 	}
 }
@@ -161,7 +161,7 @@ func TestNamePlaceholder(t *testing.T) {
 		{nil, header("X-Any", "set "+holder), "bare"},
 		{nil, header("Authorization", "Bearer "+holder), "foreign"},
 	} {
-		if got := verdict(set.Judge(c.bound, c.h, "/?q="+holder)); got != c.want {
+		if got := verdict(set.Judge(c.bound, &Request{Header: c.h, Target: "/?q=" + holder})); got != c.want {
 			t.Errorf("%v: %s, not %s", c.h, got, c.want)
 		}
 	}
@@ -170,12 +170,12 @@ func TestNamePlaceholder(t *testing.T) {
 func TestApplyWithoutValue(t *testing.T) {
 	set, bound := newSet(t, bearer)
 	h := header("Authorization", "Bearer "+holder)
-	f, err := set.Judge(bound, h, "/")
+	f, err := set.Judge(bound, &Request{Header: h, Target: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Matched.Value.Wipe()
-	if err := f.Apply(h); !errors.Is(err, ErrNoValue) {
+	f.Matched[0].Credential.Value.Wipe()
+	if err := f.Apply(&Request{Header: h, Target: "/"}); !errors.Is(err, ErrNoValue) {
 		t.Errorf("Apply: %v", err)
 	}
 }
@@ -195,9 +195,9 @@ func TestOutbound(t *testing.T) {
 		set, bound := newSet(t, policy.Position{Kind: policy.PositionHeader, Name: "x-api-key"})
 		bound[0].Outbound = &c.to
 		h := header("X-Api-Key", holder)
-		f, err := set.Judge(bound, h, "/")
+		f, err := set.Judge(bound, &Request{Header: h, Target: "/"})
 		if err == nil {
-			err = f.Apply(h)
+			err = f.Apply(&Request{Header: h, Target: "/"})
 		}
 		if err != nil || !reflect.DeepEqual(h, c.want) {
 			t.Errorf("%s: %v, %v", c.to, h, err)
@@ -215,7 +215,7 @@ func TestOutboundHeaderIsJudged(t *testing.T) {
 	defer value.Wipe()
 	p := &policy.Credential{Name: "one", Positions: []policy.Position{bearer}, Outbound: &custom}
 	set := New([]Credential{{Policy: p, Placeholder: holder, Value: value}})
-	if got := verdict(set.Judge([]*policy.Credential{p}, header("X-Company-Key", "mine"), "/")); got != "foreign" {
+	if got := verdict(set.Judge([]*policy.Credential{p}, &Request{Header: header("X-Company-Key", "mine"), Target: "/"})); got != "foreign" {
 		t.Error(got)
 	}
 }
@@ -223,7 +223,7 @@ func TestOutboundHeaderIsJudged(t *testing.T) {
 // TestEmptyPlaceholder: it would be found in everything.
 func TestEmptyPlaceholder(t *testing.T) {
 	set := New([]Credential{{Policy: &policy.Credential{Name: "x", Positions: []policy.Position{bearer}}}})
-	if got := verdict(set.Judge(nil, header("A", "b"), "/")); got != "bare" {
+	if got := verdict(set.Judge(nil, &Request{Header: header("A", "b"), Target: "/"})); got != "bare" {
 		t.Error(got)
 	}
 }
