@@ -139,7 +139,7 @@ func checkProcess() error {
 		return fmt.Errorf("signal on the supervisor's death is %d: %w", death, unix.EPERM)
 	}
 	var core unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_CORE, &core); err != nil || core != noCore {
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &core); err != nil || core.Max > noCore.Max {
 		return fmt.Errorf("core limit is %d: %w", core.Max, unix.EPERM)
 	}
 	if pid := unix.Getpid(); pid != 1 {

@@ -21,7 +21,7 @@ import (
 // both (prctl(2), commit_creds).
 func (p *pid1) privileges() error {
 	user := p.body.Spec.User
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &noCore); err != nil {
+	if err := forbidCore(); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
 	if limit := p.body.Spec.Memlock; limit != nil {
@@ -62,6 +62,16 @@ func (p *pid1) privileges() error {
 // core_pattern that is a pipe, whose program runs as root on the host; 1 is the
 // kernel's own sign for neither (fs/coredump.c: "has RLIMIT_CORE set to 1").
 var noCore = unix.Rlimit{Cur: 1, Max: 1}
+
+// forbidCore sets noCore. Where the limit is 0 already (sudo sets that) and may
+// not be raised, as in a container, it stays.
+func forbidCore() error {
+	err := unix.Setrlimit(unix.RLIMIT_CORE, &noCore)
+	if errors.Is(err, unix.EPERM) {
+		err = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	}
+	return err
+}
 
 // markDescriptors makes everything above the standard streams close-on-exec,
 // also what the supervisor inherited without that mark.
