@@ -29,7 +29,7 @@ func fragments(pairs [][2]string) (all []string) {
 		for _, user := range []string{"", "u:", "me:", "x-1:"} {
 			blob := base64.StdEncoding.EncodeToString([]byte(user + secret + user))
 			all = append(all, blob, base64.RawURLEncoding.EncodeToString([]byte(user+secret)),
-				blob[:9]+"\r\n"+blob[9:], blob[:7]+"\\n"+blob[7:], blob[:2]+"\n \t"+blob[2:], blob[3:])
+				blob[:9]+"\r\n"+blob[9:], blob[:9]+"\r"+blob[9:], blob[:len(blob)-6], blob[:7]+"\\n"+blob[7:], blob[:2]+"\n \t"+blob[2:], blob[3:])
 		}
 	}
 	return append(all, "%", "%2", "%25", "\\", "\\u", "\\u00", "&", "&#", "&#x0", ";", "\n", "\r\n", " ", "=", "\"", "a", "/", "0")
@@ -115,6 +115,46 @@ func TestScrubbedStreamIsScrubbedWhole(t *testing.T) {
 			seedBytes[i] = byte(random.Uint32())
 		}
 		check(t, s, r, expand(seedBytes, all), seed)
+	}
+}
+
+// TestOneEscapeAnywhere: each character in each spelling, before and behind
+// text that no pattern has.
+func TestOneEscapeAnywhere(t *testing.T) {
+	s, r := scrubber(t, propertyPairs...), newReference(propertyPairs...)
+	for _, pair := range propertyPairs {
+		for i, c := range []byte(pair[0]) {
+			for k, spelling := range spelled[c] {
+				body := "!" + pair[0][:i] + spelling + pair[0][i+1:] + "!"
+				if got := string(s.Bytes(nil, []byte(body))); got == body || k%16 == 0 && r.explain(body, got) != "" {
+					t.Fatalf("%q became %q", body, got)
+				}
+			}
+		}
+	}
+}
+
+// TestBeginningAtEveryPlace: of every length, at every distance to where the
+// search looks.
+func TestBeginningAtEveryPlace(t *testing.T) {
+	pair := [2]string{canary, placeholder}
+	s, r := scrubber(t, pair), newReference(pair)
+	blob := base64.StdEncoding.EncodeToString([]byte("u:" + canary))
+	for _, whole := range []string{canary, hex.EncodeToString([]byte(canary)), blob, blob[2:20] + "\r\n        " + blob[20:]} {
+		for n := range 30 {
+			for before := range 32 {
+				body := strings.Repeat("!", before) + whole[:n]
+				_, held := r.spans(body)
+				if done := s.scan([]byte(body), false); done != len(body)-held {
+					t.Fatalf("%q: %d bytes held back, want %d", body, len(body)-done, held)
+				}
+			}
+		}
+		for n := range len(whole) {
+			if wrong := r.explain(whole[:n]+"!", string(s.Bytes(nil, []byte(whole[:n]+"!")))); wrong != "" {
+				t.Fatalf("%q cut to %d: %s", whole, n, wrong)
+			}
+		}
 	}
 }
 

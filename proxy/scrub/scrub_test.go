@@ -204,7 +204,13 @@ func TestPlaceholderPassesUnchanged(t *testing.T) {
 
 func TestLongestOfOverlappingCredentials(t *testing.T) {
 	long, short := canary+"-and-more", canary
-	s := scrubber(t, [2]string{short, strings.Repeat("s", len(short))}, [2]string{long, strings.Repeat("l", len(long))})
+	pairs := [][2]string{{short, strings.Repeat("s", len(short))}, {long, strings.Repeat("l", len(long))}}
+	checkLongest(t, scrubber(t, pairs[0], pairs[1]), long, short)
+	checkLongest(t, scrubber(t, pairs[1], pairs[0]), long, short)
+}
+
+func checkLongest(t *testing.T, s *Scrubber, long, short string) {
+	t.Helper()
 	for body, want := range map[string]string{
 		long:                 strings.Repeat("l", len(long)),
 		short:                strings.Repeat("s", len(short)),
@@ -214,6 +220,18 @@ func TestLongestOfOverlappingCredentials(t *testing.T) {
 	} {
 		if got := string(s.Bytes(nil, []byte(body))); got != want {
 			t.Errorf("%q became %q", body, got)
+		}
+	}
+}
+
+// TestPercentSignThatIsOne: of two, one is an escape.
+func TestPercentSignThatIsOne(t *testing.T) {
+	s := scrubber(t, [2]string{"p%4z/abcdefghijklmn", "0123456789abcdefghi"})
+	for _, body := range []string{"p%4z%2Fabcdefghijklmn", "p%254z%2fabcdefghijklmn", "p%4z/abcdefghijklmn"} {
+		whole := string(s.Bytes(nil, []byte(body)))
+		cut, err := io.ReadAll(s.Reader(iotest.OneByteReader(strings.NewReader(body))))
+		if err != nil || string(cut) != whole || undo(whole) != "0123456789abcdefghi" {
+			t.Errorf("%q: %q and %q, %v", body, whole, cut, err)
 		}
 	}
 }
