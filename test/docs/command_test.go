@@ -129,14 +129,6 @@ func TestCommandPageSynopsisHasEveryFlag(t *testing.T) {
 	}
 }
 
-// profileFlag says whether --profile has anything behind it.
-func profileFlag(t *testing.T) string {
-	if strings.Contains(read(t, "cmd/phantom-ns/run.go"), `"profile %q: %w", f.profile, errUnsupported`) {
-		return refused + ", and refused.\n"
-	}
-	return ""
-}
-
 func TestCommandPageHasEveryExitStatus(t *testing.T) {
 	code := parse(t, "cmd/phantom-ns", ".go")
 	var want []string

@@ -51,7 +51,6 @@ func TestGenerated(t *testing.T) {
 		{auditPage, "reasons", reasonList},
 		{policyPage, "profiles", profileList},
 		{policyPage, "providers", providerList},
-		{commandPage, "profile", profileFlag},
 	}...) {
 		t.Run(filepath.Base(part.file)+"/"+part.name, func(t *testing.T) {
 			text := read(t, part.file)
