@@ -4,6 +4,7 @@ package secret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -60,10 +61,12 @@ func serve() error {
 	if err := tellFacts(facts, e, err); err != nil {
 		return err
 	}
-	if err := writeReply(answer, e, err); err != nil {
-		return fmt.Errorf("write reply: %w", err)
+	err = writeReply(answer, e, err)
+	if err == nil || errors.Is(err, unix.EPIPE) && facts != nil {
+		// The facts were enough: the session has no use for the credential.
+		return nil
 	}
-	return nil
+	return fmt.Errorf("write reply: %w", err)
 }
 
 // hide leaves nothing for a core file, a debugger or a child to find.

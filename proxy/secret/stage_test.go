@@ -17,6 +17,7 @@ import (
 type helper struct {
 	credential *syscall.Credential
 	noFacts    bool
+	noReader   bool   // nobody waits for the reply
 	raw        []byte // instead of a request
 }
 
@@ -48,6 +49,9 @@ func (h helper) run(t *testing.T, q Request) outcome {
 	}
 	for _, f := range []*os.File{requestR, replyW, factsW} {
 		f.Close()
+	}
+	if h.noReader {
+		replyR.Close()
 	}
 	if h.raw != nil {
 		requestW.Write(h.raw)
@@ -151,6 +155,21 @@ func TestHelperWithoutFactsPipe(t *testing.T) {
 		t.Fatal(err, o.output)
 	}
 	c.same(t, o.entry.Value)
+}
+
+// Who looked at the facts and then wants no value is no fault of the helper's;
+// who looked at nothing is gone.
+func TestHelperWhoseReplyIsNotWanted(t *testing.T) {
+	c := newCanary(t)
+	o := helper{noReader: true}.run(t, request(t, "env:A", Env{Value: c.value(t)}))
+	if o.factsErr != nil || o.exit != nil || strings.Contains(o.output, Stage) {
+		t.Errorf("%+v", o)
+	}
+	o = helper{noReader: true, noFacts: true}.run(t, request(t, "env:A", Env{Value: c.value(t)}))
+	if o.exit == nil || !strings.Contains(o.output, "write reply") {
+		t.Errorf("%+v", o)
+	}
+	c.absent(t, o.output)
 }
 
 func TestHelperSurvivesABadRequest(t *testing.T) {
