@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package profile
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"net/http"
+	"testing"
+)
+
+// npmRegistry plays host with one package, hello, that names the host.
+func npmRegistry(t *testing.T, host string) http.Handler {
+	t.Helper()
+	var packed bytes.Buffer
+	zipped := gzip.NewWriter(&packed)
+	archive := tar.NewWriter(zipped)
+	for name, text := range map[string]string{
+		"package/package.json": `{"name":"hello","version":"1.0.0","main":"index.js"}`,
+		"package/index.js":     "module.exports = '" + host + "'\n",
+	} {
+		head := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg}
+		if err := archive.WriteHeader(head); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := archive.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zipped.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"name":"hello","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"hello","version":"1.0.0","dist":{"tarball":"https://%s/hello/-/hello-1.0.0.tgz"}}}}`, host)
+	})
+	mux.HandleFunc("GET /hello/-/hello-1.0.0.tgz", func(w http.ResponseWriter, _ *http.Request) { w.Write(packed.Bytes()) })
+	return mux
+}
+
+// pipIndex plays an index (PEP 503) with one wheel, hello.
+func pipIndex(t *testing.T) http.Handler {
+	t.Helper()
+	const wheel = "hello-1.0-py3-none-any.whl"
+	var packed bytes.Buffer
+	archive := zip.NewWriter(&packed)
+	for _, f := range [][2]string{
+		{"hello/__init__.py", "text = 'hello'\n"},
+		{"hello-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"},
+		{"hello-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
+		{"hello-1.0.dist-info/RECORD", "hello/__init__.py,,\nhello-1.0.dist-info/METADATA,,\nhello-1.0.dist-info/WHEEL,,\nhello-1.0.dist-info/RECORD,,\n"},
+	} {
+		file, err := archive.Create(f[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Write([]byte(f[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /simple/hello/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><html><body><a href="/files/%s">%s</a></body></html>`, wheel, wheel)
+	})
+	mux.HandleFunc("GET /files/"+wheel, func(w http.ResponseWriter, _ *http.Request) { w.Write(packed.Bytes()) })
+	return mux
+}
