@@ -52,7 +52,7 @@ func TestBadInputIsRefused(t *testing.T) {
 		{"plain root", rig.Session{Root: true}, 125, "never runs as root", "--user"},
 		{"unknown user", rig.Session{User: "nobody-of-that-name"}, 125, "nobody-of-that-name", "--user"},
 		{"unknown flag", rig.Session{Flags: []string{"--no-such-flag"}}, 125, "no-such-flag", "--help"},
-		{"profile, not in this build", rig.Session{Flags: []string{"--profile", "claude"}}, 125, "claude", ""},
+		{"profile that there is not", rig.Session{Flags: []string{"--profile", "clod"}}, 125, "clod", "claude"},
 		{"bad host in --allow", rig.Session{Allow: []string{"exa mple.org"}}, 125, "--allow", ""},
 		{"system directory as working directory", rig.Session{Dir: "/etc"}, 125, "/etc", ""},
 		{"command not found", rig.Session{Args: []string{"no-such-command"}}, 127, "no-such-command", "PATH"},

@@ -223,6 +223,20 @@ func TestProfileByFlag(t *testing.T) {
 	}
 }
 
+// A program whose needs nobody knows is told of once, and not to who knows.
+func TestRuntimeSaysHowToGiveItACredential(t *testing.T) {
+	w := rig.New(t)
+	for name, c := range map[string]struct {
+		policy string
+		says   bool
+	}{"nothing": {"", true}, "a policy": {"version: 1\n", false}} {
+		r := w.Run(rig.Session{Policy: c.policy, Args: []string{"/usr/bin/python3", "-c", "pass"}})
+		if r.Exit != 0 || strings.Contains(r.Stderr, "--with NAME") != c.says {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+}
+
 func TestRefusedProfilesSayWhy(t *testing.T) {
 	w := rig.New(t)
 	for name, c := range map[string]struct {
