@@ -201,6 +201,10 @@ func TestFramesOutsideTheProtocol(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	got, err := io.ReadAll(s.Frames(strings.NewReader("\x81\x7e\x01\x00text " + canary[:20])))
+	if bytes.Contains(got, []byte(canary[:2])) || err == nil {
+		t.Errorf("of a frame that breaks off: %q, %v", got, err)
+	}
 	whole := frame(0x01, "ab") + frame(0x80, long)
 	for i := 1; i < len(whole); i++ {
 		if _, err := io.ReadAll(s.Frames(strings.NewReader(whole[:i]))); err == nil && i != 4 {

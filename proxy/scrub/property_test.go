@@ -118,16 +118,64 @@ func TestScrubbedStreamIsScrubbedWhole(t *testing.T) {
 	}
 }
 
-// TestOneEscapeAnywhere: each character in each spelling, before and behind
-// text that no pattern has.
+// TestOneEscapeAnywhere: each character in each spelling, at every distance to
+// where the search looks, before and behind text that no pattern has.
 func TestOneEscapeAnywhere(t *testing.T) {
 	s, r := scrubber(t, propertyPairs...), newReference(propertyPairs...)
 	for _, pair := range propertyPairs {
 		for i, c := range []byte(pair[0]) {
 			for k, spelling := range spelled[c] {
-				body := "!" + pair[0][:i] + spelling + pair[0][i+1:] + "!"
+				body := strings.Repeat("!", k%stride) + pair[0][:i] + spelling + pair[0][i+1:] + "!"
 				if got := string(s.Bytes(nil, []byte(body))); got == body || k%16 == 0 && r.explain(body, got) != "" {
 					t.Fatalf("%q became %q", body, got)
+				}
+			}
+			for before := range stride {
+				body := strings.Repeat("!", before) + pair[0][:i] + spelled[c][1] + pair[0][i+1:] + "!"
+				if got := string(s.Bytes(nil, []byte(body))); got == body {
+					t.Fatalf("%q stayed", body)
+				}
+			}
+		}
+	}
+}
+
+// TestBeginningOfAnEscape: of each spelling, and what is one too many of it.
+func TestBeginningOfAnEscape(t *testing.T) {
+	s, r := scrubber(t, propertyPairs...), newReference(propertyPairs...)
+	for _, c := range []byte("s/k9") {
+		for _, spelling := range spelled[c] {
+			for n := range len(spelling) {
+				for _, body := range []string{spelling[:n], `\` + spelling[:n], "sk-a" + spelling[:n], strings.Replace(spelling[:n], "#", "#0", 1), strings.Replace(spelling[:n], "x0", "x000", 1)} {
+					_, held := r.spans(body)
+					if done := s.scan([]byte(body), false); done != len(body)-held {
+						t.Fatalf("%q: %d bytes held back, want %d", body, len(body)-done, held)
+					}
+				}
+			}
+		}
+	}
+	for _, body := range []string{`\\\\\\\\u0073`, "&#00000115;", "&#x00000073;", "%25252573"} {
+		if body += propertyPairs[0][0][1:] + "!"; r.explain(body, string(s.Bytes(nil, []byte(body)))) != "" {
+			t.Errorf("%q became %q", body, s.Bytes(nil, []byte(body)))
+		}
+	}
+}
+
+// TestLineBreakAnywhere: behind each digit, at every distance to where the
+// search looks.
+func TestLineBreakAnywhere(t *testing.T) {
+	s := scrubber(t, propertyPairs...)
+	for _, user := range []string{"", "a", "ab"} {
+		blob := base64.StdEncoding.EncodeToString([]byte(user + propertyPairs[0][0]))
+		for i := 3; i < len(blob)-4; i++ {
+			for before := range stride {
+				for _, end := range []string{"\n", "\r\n", "\\r\\n", "\n        "} {
+					body := strings.Repeat("!", before) + blob[:i] + end + blob[i:] + "!"
+					want := strings.Repeat("!", before) + base64.StdEncoding.EncodeToString([]byte(user+propertyPairs[0][1])) + "!"
+					if got := strings.Replace(string(s.Bytes(nil, []byte(body))), end, "", 1); got != want {
+						t.Fatalf("%q became %q", body, got)
+					}
 				}
 			}
 		}

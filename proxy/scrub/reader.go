@@ -35,14 +35,13 @@ func (w *window) close() {
 	}
 }
 
-// fill reads once from src, limit bytes at most, and scrubs what came. At the
-// end of src nothing is held back.
+// fill reads once from src, limit bytes at most, and scrubs what came.
 func (w *window) fill(s *Scrubber, src io.Reader, limit uint64) (n int, err error) {
 	w.compact()
 	free := w.buf[w.end:]
 	n, err = src.Read(free[:min(uint64(len(free)), limit)])
 	w.end += n
-	w.scan(s, err == io.EOF)
+	w.scan(s, false)
 	return n, err
 }
 
@@ -60,6 +59,7 @@ func (w *window) compact() {
 	}
 }
 
+// scan scrubs what is not ready. With last, the end, nothing is held back.
 func (w *window) scan(s *Scrubber, last bool) {
 	w.ready += s.scan(w.buf[w.ready:w.end], last)
 }
@@ -93,7 +93,9 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.window = openWindow()
 	}
 	for r.err == nil && r.window.waiting() == 0 {
-		_, r.err = r.window.fill(r.scrubber, r.src, windowSize)
+		if _, r.err = r.window.fill(r.scrubber, r.src, windowSize); r.err == io.EOF {
+			r.window.scan(r.scrubber, true)
+		}
 	}
 	n := 0
 	if r.window != nil {

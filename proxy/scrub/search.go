@@ -24,7 +24,7 @@ func (s *search) next() hit {
 		mark := s.mark()
 		// Matches that begin before plain do so with a whole window and no mark
 		// in it.
-		plain := min(mark-reach, len(s.buf)-MinLength+1)
+		plain := mark - reach
 		for s.at < plain {
 			probe := s.probe(plain)
 			if h := s.visit(probe); h.pattern != nil || h.more {
