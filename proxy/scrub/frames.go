@@ -42,10 +42,8 @@ const (
 // of it.
 func (s *Scrubber) Frames(src io.Reader) io.Reader { return &frames{scrubber: s, src: src} }
 
-// frames goes through a stream frame by frame: a head in head and small, then
-// the payload through window.
-//
-//	out | head or control frame, then what is ready in window, up to owed bytes
+// frames goes through a stream frame by frame. What it gives away is out, a head
+// or a whole control frame, and then what is ready in window.
 type frames struct {
 	scrubber *Scrubber
 	src      io.Reader

@@ -168,7 +168,7 @@ func TestRandomFrames(t *testing.T) {
 // is asked for more, head and payload in one Read.
 func TestFramesLeaveAtOnce(t *testing.T) {
 	s := scrubber(t, [2]string{canary, placeholder})
-	for _, text := range []string{frame(0x81, "token sk-"), frame(0x01, "token"), frame(0x81, ""), frame(0x89, ""), frame(0x88, "\x03\xe8")} {
+	for _, text := range []string{frame(0x81, "token sk-"), frame(0x01, "token."), frame(0x81, ""), frame(0x89, ""), frame(0x88, "\x03\xe8")} {
 		src := iotest.DataErrReader(strings.NewReader(text)) // no second read
 		buf := make([]byte, 64)
 		n, err := s.Frames(src).Read(buf)

@@ -10,17 +10,26 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
-// MinLength is the fewest bytes a credential may have. It is also the width of
-// the window that the search steps by.
+// MinLength is the fewest bytes a credential may have: what is shorter strikes
+// innocent text. The search relies on it, and steps by a window of that width.
 const MinLength = secret.MinLength
-
-// ErrShort is a credential with fewer than [MinLength] bytes.
-var ErrShort = fmt.Errorf("credential is shorter than %d bytes", MinLength)
 
 // Pair is a credential and what the agent holds in its place.
 type Pair struct {
 	Secret      secret.Value
 	Placeholder string
+}
+
+func (p Pair) check() error {
+	switch err := secret.Check(p.Secret); {
+	case err != nil:
+		return err
+	case p.Placeholder == "":
+		return errors.New("no placeholder")
+	case bytes.Contains([]byte(p.Placeholder), p.Secret.Reveal()):
+		return errors.New("the placeholder holds the credential")
+	}
+	return nil
 }
 
 // Scrubber finds the credentials of one session. It is never written after
@@ -33,7 +42,8 @@ type Scrubber struct {
 }
 
 // New makes a Scrubber. It keeps a copy of each credential, in locked memory;
-// see [Scrubber.Wipe]. Without pairs it finds nothing.
+// see [Scrubber.Wipe]. Each has to pass [secret.Check]. Without pairs a
+// Scrubber finds nothing.
 func New(pairs []Pair) (*Scrubber, error) {
 	s := &Scrubber{}
 	if err := s.load(pairs); err != nil {
@@ -54,13 +64,8 @@ func New(pairs []Pair) (*Scrubber, error) {
 func (s *Scrubber) load(pairs []Pair) error {
 	size := 0
 	for i, pair := range pairs {
-		switch n := pair.Secret.Len(); {
-		case n < MinLength:
-			return fmt.Errorf("pair %d: %w", i, ErrShort)
-		case pair.Placeholder == "":
-			return fmt.Errorf("pair %d: no placeholder", i)
-		case bytes.Contains([]byte(pair.Placeholder), pair.Secret.Reveal()):
-			return fmt.Errorf("pair %d: the placeholder holds the credential", i)
+		if err := pair.check(); err != nil {
+			return fmt.Errorf("pair %d: %w", i, err)
 		}
 		size += storeSize(pair.Secret.Len())
 	}

@@ -268,7 +268,7 @@ func TestPlaceholderOfAnotherLength(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	if _, err := New([]Pair{{value(t, "fifteen-letters"), "x"}}); !errors.Is(err, ErrShort) {
+	if _, err := New([]Pair{{value(t, "fifteen-letters"), "x"}}); !errors.Is(err, secret.ErrShort) {
 		t.Error(err)
 	}
 	for _, fake := range []string{"", canary, "x" + canary} {
