@@ -139,6 +139,9 @@ func fillIn(d Declared, source string, hosts []string, preset Provider) Credenti
 	if c.Outbound == nil {
 		c.Outbound = preset.Outbound
 	}
+	if d.Positions == nil && c.Outbound != nil {
+		c.Positions = movable(c.Positions)
+	}
 	if c.Allow == nil {
 		c.Allow = everything(d.Rule)
 	}

@@ -57,6 +57,11 @@ func (p Position) Movable() bool {
 	return false
 }
 
+// movable are the positions of a provider that its outbound can stand in for.
+func movable(positions []Position) []Position {
+	return slices.DeleteFunc(slices.Clone(positions), func(p Position) bool { return !p.Movable() })
+}
+
 // immovable returns a position of c that its outbound cannot stand in for.
 func (c Credential) immovable() (Position, bool) {
 	for _, p := range c.Positions {

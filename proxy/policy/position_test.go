@@ -92,6 +92,25 @@ func TestOutboundNeedsAMovablePosition(t *testing.T) {
 	}
 }
 
+// TestOutboundOfAProvider: what cannot move is left out of the provider's own
+// positions, where the policy says outbound.
+func TestOutboundOfAProvider(t *testing.T) {
+	f, err := Parse("p.yaml", []byte("version: 1\ncredentials:\n  openai: {from: \"env:X\", outbound: {header: x-gateway-key}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Resolve(f, Flags{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Position{{Kind: PositionBearer}}, s.Credentials[0].Positions); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := Compile(s); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSchemaHasThePositions: every form that the parser takes is in the schema,
 // and no other.
 func TestSchemaHasThePositions(t *testing.T) {

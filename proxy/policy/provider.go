@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"path"
@@ -44,6 +45,7 @@ var providers = sync.OnceValue(func() []Provider {
 		}
 		out = append(out, p)
 	}
+	slices.SortFunc(out, func(a, b Provider) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 })
 

@@ -3,6 +3,8 @@
 package policy
 
 import (
+	"crypto/rand"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,53 +13,30 @@ import (
 )
 
 func TestProviders(t *testing.T) {
-	bearer := Position{Kind: PositionBearer}
-	header := func(name string) Position { return Position{PositionHeader, name} }
-	want := map[string]struct {
-		hosts     string
-		env       string
-		positions []Position
-		anonymous Anonymous
-	}{
-		"anthropic":   {"api.anthropic.com", "ANTHROPIC_API_KEY", []Position{header("x-api-key"), bearer}, "deny"},
-		"cohere":      {"api.cohere.com api.cohere.ai", "CO_API_KEY COHERE_API_KEY", []Position{bearer}, "deny"},
-		"copilot":     {"api.github.com api.githubcopilot.com api.individual.githubcopilot.com api.business.githubcopilot.com api.enterprise.githubcopilot.com", "COPILOT_GITHUB_TOKEN", []Position{bearer, {Kind: PositionToken}}, "deny"},
-		"deepseek":    {"api.deepseek.com", "DEEPSEEK_API_KEY", []Position{bearer, header("x-api-key")}, "deny"},
-		"gemini":      {"generativelanguage.googleapis.com", "GEMINI_API_KEY GOOGLE_API_KEY", []Position{header("x-goog-api-key"), bearer}, "deny"},
-		"github":      {"api.github.com github.com gist.github.com uploads.github.com", "GH_TOKEN GITHUB_TOKEN", []Position{bearer, {Kind: PositionToken}, {PositionBasic, BasicPassword}, {PositionBasic, BasicUsername}}, "read"},
-		"gitlab":      {"gitlab.com", "GITLAB_TOKEN", []Position{header("private-token"), bearer, {PositionBasic, BasicPassword}}, "read"},
-		"groq":        {"api.groq.com", "GROQ_API_KEY", []Position{bearer}, "deny"},
-		"huggingface": {"huggingface.co router.huggingface.co api-inference.huggingface.co", "HF_TOKEN HUGGING_FACE_HUB_TOKEN", []Position{bearer, {PositionBasic, BasicPassword}}, "read"},
-		"mistral":     {"api.mistral.ai", "MISTRAL_API_KEY", []Position{bearer}, "deny"},
-		"openai":      {"api.openai.com", "OPENAI_API_KEY", []Position{bearer}, "deny"},
-		"openrouter":  {"openrouter.ai", "OPENROUTER_API_KEY", []Position{bearer}, "deny"},
-		"slack":       {"slack.com files.slack.com", "SLACK_BOT_TOKEN", []Position{bearer}, "deny"},
-		"stripe":      {"api.stripe.com files.stripe.com", "STRIPE_API_KEY STRIPE_SECRET_KEY", []Position{bearer, {PositionBasic, BasicUsername}}, "deny"},
-		"xai":         {"api.x.ai", "XAI_API_KEY", []Position{bearer}, "deny"},
+	if len(Providers()) != len(providerTable) {
+		t.Errorf("%d providers, %d in the table: %s", len(Providers()), len(providerTable), providerNames())
 	}
-	if len(Providers()) != len(want) {
-		t.Errorf("%d providers: %s", len(Providers()), providerNames())
-	}
-	for name, w := range want {
-		t.Run(name, func(t *testing.T) {
-			p, ok := ProviderNamed(name)
+	for _, w := range providerTable {
+		t.Run(w.name, func(t *testing.T) {
+			p, ok := ProviderNamed(w.name)
 			if !ok {
 				t.Fatal("missing")
 			}
-			if got := strings.Join(p.Hosts, " "); got != w.hosts {
-				t.Errorf("hosts %s", got)
+			var positions []string
+			for _, position := range p.Positions {
+				positions = append(positions, position.String())
 			}
-			if got := strings.Join(p.Env, " "); got != w.env {
-				t.Errorf("env %s", got)
-			}
-			if diff := cmp.Diff(w.positions, p.Positions); diff != "" {
+			got := []string{strings.Join(p.Hosts, " "), strings.Join(p.Env, " "), strings.Join(positions, " | "), string(p.Anonymous)}
+			if diff := cmp.Diff([]string{w.hosts, w.env, w.positions, string(w.anonymous)}, got); diff != "" {
 				t.Error(diff)
-			}
-			if p.Anonymous != w.anonymous {
-				t.Errorf("anonymous %s", p.Anonymous)
 			}
 			if slices.ContainsFunc(p.Hosts, func(h string) bool { return strings.Contains(h, "*") }) {
 				t.Error("a provider's hosts are exact")
+			}
+			c := Credential{Name: p.Name, Placeholder: Shape{Mode: ShapeProvider, Templates: p.Templates}}
+			holder, err := Placeholder(c, w.length, []byte("s"), rand.Reader)
+			if err != nil || len(holder) != w.length || !regexp.MustCompile(w.shape).MatchString(holder) {
+				t.Errorf("placeholder %q, %v", holder, err)
 			}
 		})
 	}

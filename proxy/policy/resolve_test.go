@@ -148,7 +148,7 @@ func TestResolveRefusesWithAHint(t *testing.T) {
 		"O4 other store name": {"credentials: {openai: {from: store:work}}", Flags{}, `the store has no "work"`, "phantom-ns secret set work"},
 		"with not stored":     {"", Flags{With: []string{"openai"}}, `--with: credential "openai": the store has no "openai"`, "phantom-ns secret set openai"},
 		"with not a name":     {"", Flags{With: []string{"../x\n"}}, `"../x\n" is not the name of a credential`, "secret list"},
-		"unknown provider":    {"credentials: {a: {provider: acme, from: env:X}}", Flags{}, `unknown provider "acme"`, "anthropic, cohere"},
+		"unknown provider":    {"credentials: {a: {provider: acme, from: env:X}}", Flags{}, `unknown provider "acme"`, "anthropic, assemblyai"},
 		"nowhere to appear":   {"", Flags{With: []string{"bare"}}, "neither a provider nor env", "add env: [VARIABLE] to credentials.bare"},
 		"same variable":       {"credentials: {github: {from: env:X}, second: {from: env:Y, provider: github}}", Flags{}, `"github" and "second" both set GH_TOKEN`, "env: [ANOTHER_NAME]"},
 		"same placeholder":    {"credentials: {a: {from: env:X, env: [], hosts: [a.test], placeholder: name}, b: {from: env:Y, env: [a], hosts: [a.test], placeholder: name}}", Flags{}, "have the same placeholder", "placeholder: shape"},
