@@ -49,10 +49,12 @@ for name in "${names[@]}"; do
 	export RIG_DRIVER
 	echo "rig: $name under $RIG_DRIVER; its output: ${out#"$root"/}/$name.log" >&2
 	rm -f "$out/$name.log"
-	unshare --net --mount --ipc --pid --fork --kill-child --mount-proc \
+	# unshare waits through SIGTERM, so it is killed; what is inside goes with it,
+	# and it goes with this script.
+	setpriv --pdeathsig KILL unshare --net --mount --ipc --pid --fork --kill-child --mount-proc \
 		bash "$here/machine.sh" "$name" "$out/$name.log" "$suites" &
 	child=$!
-	trap 'kill "$child" 2>/dev/null || true; exit 130' INT TERM HUP
+	trap 'kill -KILL "$child" 2>/dev/null || true; exit 130' INT TERM HUP
 	wait "$child" || failed=1
 	trap - INT TERM HUP
 done
