@@ -175,12 +175,16 @@ func (w *walker) skip() {
 }
 
 func (w *walker) skipText() {
-	for w.at++; w.text[w.at] != '"'; w.at++ {
-		if w.text[w.at] == '\\' {
-			w.at++
+	for w.at++; ; {
+		w.at += bytes.IndexByte(w.text[w.at:], '"') + 1
+		slashes := 0
+		for w.text[w.at-2-slashes] == '\\' { // the opening quote ends this at the latest
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return
 		}
 	}
-	w.at++
 }
 
 func (w *walker) skipScalar() {

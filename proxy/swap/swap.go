@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -54,6 +55,9 @@ func (s *Set) add(p policy.Position) {
 		s.queries[strings.ToLower(p.Name)] = struct{}{}
 	}
 }
+
+// Credentials returns those of the set, which share its values.
+func (s *Set) Credentials() []Credential { return slices.Clone(s.credentials) }
 
 // Request is what is judged and rewritten of one request.
 type Request struct {
