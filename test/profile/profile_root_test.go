@@ -6,6 +6,7 @@ package profile
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,6 +131,21 @@ func TestPipReadsItsUsersIndex(t *testing.T) {
 	tr.good(tr.run("venv/bin/pip", "install", "--quiet", "--no-cache-dir", "--target", "out", "hello"))
 	if got := string(tr.world.Read(rig.Work + "/out/hello/__init__.py")); got != "text = 'hello'\n" {
 		t.Errorf("installed %q", got)
+	}
+}
+
+func TestGoReadsItsUsersProxy(t *testing.T) {
+	program, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTrial(t)
+	tr.upstream.Serve("goproxy.corp.test", goProxy(t))
+	tr.world.Give(rig.Home+"/.config/go/env", []byte("GOPROXY=https://goproxy.corp.test,off\nGOSUMDB=off\n"), 0o600)
+	r := tr.run(program, "mod", "download", "-json", "hello.test/x@v1.0.0")
+	tr.good(r)
+	if !strings.Contains(r.Stdout, `"Sum": "h1:`) {
+		t.Errorf("%v", r)
 	}
 }
 

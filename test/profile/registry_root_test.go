@@ -51,14 +51,42 @@ func npmRegistry(t *testing.T, host string) http.Handler {
 func pipIndex(t *testing.T) http.Handler {
 	t.Helper()
 	const wheel = "hello-1.0-py3-none-any.whl"
-	var packed bytes.Buffer
-	archive := zip.NewWriter(&packed)
-	for _, f := range [][2]string{
+	packed := pack(t, [][2]string{
 		{"hello/__init__.py", "text = 'hello'\n"},
 		{"hello-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"},
 		{"hello-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
 		{"hello-1.0.dist-info/RECORD", "hello/__init__.py,,\nhello-1.0.dist-info/METADATA,,\nhello-1.0.dist-info/WHEEL,,\nhello-1.0.dist-info/RECORD,,\n"},
-	} {
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /simple/hello/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><html><body><a href="/files/%s">%s</a></body></html>`, wheel, wheel)
+	})
+	mux.HandleFunc("GET /files/"+wheel, func(w http.ResponseWriter, _ *http.Request) { w.Write(packed) })
+	return mux
+}
+
+// goProxy plays a module proxy with one module, hello.test/x.
+func goProxy(t *testing.T) http.Handler {
+	t.Helper()
+	const mod = "module hello.test/x\n"
+	answers := map[string][]byte{
+		"info": []byte(`{"Version":"v1.0.0"}`), "mod": []byte(mod),
+		"zip": pack(t, [][2]string{{"hello.test/x@v1.0.0/go.mod", mod}, {"hello.test/x@v1.0.0/x.go", "package x\n"}}),
+	}
+	mux := http.NewServeMux()
+	for kind, data := range answers {
+		mux.HandleFunc("GET /hello.test/x/@v/v1.0.0."+kind, func(w http.ResponseWriter, _ *http.Request) { w.Write(data) })
+	}
+	return mux
+}
+
+// pack makes a zip archive of names and texts.
+func pack(t *testing.T, files [][2]string) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	archive := zip.NewWriter(&packed)
+	for _, f := range files {
 		file, err := archive.Create(f[0])
 		if err != nil {
 			t.Fatal(err)
@@ -70,11 +98,5 @@ func pipIndex(t *testing.T) http.Handler {
 	if err := archive.Close(); err != nil {
 		t.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /simple/hello/", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<!DOCTYPE html><html><body><a href="/files/%s">%s</a></body></html>`, wheel, wheel)
-	})
-	mux.HandleFunc("GET /files/"+wheel, func(w http.ResponseWriter, _ *http.Request) { w.Write(packed.Bytes()) })
-	return mux
+	return packed.Bytes()
 }
