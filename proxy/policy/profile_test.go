@@ -252,3 +252,41 @@ func TestProfileSchemaHasTheKeysOfTheParser(t *testing.T) {
 		}
 	}
 }
+
+// What is explicit stands in for the profile's: by name, by provider and by
+// variable; and an entry of the policy decides for its own port alone.
+func TestProfileGivesWay(t *testing.T) {
+	codex, _ := ProfileNamed("codex")
+	store := shelf{"openai": "openai api.openai.com"}
+	for name, c := range map[string]struct{ text, want string }{
+		"nothing":  {"", "openai"},
+		"name":     {`credentials: {openai: {from: "env:X", provider: groq}}`, "openai"},
+		"provider": {`credentials: {work: {from: "env:X", provider: openai, env: [WORK_KEY]}}`, "work"},
+		"variable": {`credentials: {work: {from: "env:X", hosts: [a.test], env: [OPENAI_API_KEY]}}`, "work"},
+		"another":  {`credentials: {work: {from: "env:X", hosts: [a.test], env: [WORK_KEY]}}`, "work openai"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := resolveText(t, "version: 1\n"+c.text+"\n", Flags{Profile: codex}, store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, credential := range s.Credentials {
+				got = append(got, credential.Name)
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := Compile(s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	s, err := resolveText(t, "version: 1\negress: [{host: github.com, port: 8443, allow: []}]\n", Flags{Profile: codex}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Compile(s); err != nil || !r.Connect("github.com", portHTTPS).Allow || !r.Connect("github.com", 8443).Allow {
+		t.Errorf("%v: %s", err, hostsOf(s.Egress))
+	}
+}
