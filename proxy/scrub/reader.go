@@ -16,15 +16,23 @@ var windows = sync.Pool{New: func() any { return &window{buf: make([]byte, windo
 //
 //	buf  | given away | ready | held back | free |
 //	     0          start   ready        end
+//
+// Of what is held back, the bytes before loose are given away all the same; they
+// stay, so that the rest of what they may begin is found.
 type window struct {
-	buf               []byte
-	start, ready, end int
+	buf                      []byte
+	start, ready, end, loose int
 }
+
+// maxLoose is how much of what is held back may be given away: of a credential
+// that begins there the agent then reads as much, a quarter of the shortest.
+// That is the "sk-" or "ghp_" that all have.
+const maxLoose = MinLength / 4
 
 // openWindow takes a window from the pool; close gives it back.
 func openWindow() *window {
 	w := windows.Get().(*window)
-	w.start, w.ready, w.end = 0, 0, 0
+	w.start, w.ready, w.end, w.loose = 0, 0, 0, 0
 	return w
 }
 
@@ -49,8 +57,9 @@ func (w *window) fill(s *Scrubber, src io.Reader, limit uint64) (n int, err erro
 // held back is bounded by the longest pattern; a window grows for very long
 // credentials alone.
 func (w *window) compact() {
-	copy(w.buf, w.buf[w.start:w.end])
-	w.ready, w.end, w.start = w.ready-w.start, w.end-w.start, 0
+	done := min(w.start, w.ready)
+	copy(w.buf, w.buf[done:w.end])
+	w.start, w.ready, w.end, w.loose = w.start-done, w.ready-done, w.end-done, max(w.loose-done, 0)
 	if w.end > len(w.buf)/2 {
 		grown := make([]byte, 2*len(w.buf))
 		copy(grown, w.buf[:w.end])
@@ -64,14 +73,21 @@ func (w *window) scan(s *Scrubber, last bool) {
 	w.ready += s.scan(w.buf[w.ready:w.end], last)
 }
 
-// take copies what is ready.
+// loosen gives away what is held back, when it is little.
+func (w *window) loosen() {
+	if w.end-w.ready <= maxLoose {
+		w.loose = w.end
+	}
+}
+
+// take copies what is to be given away.
 func (w *window) take(p []byte) int {
-	n := copy(p, w.buf[w.start:w.ready])
+	n := copy(p, w.buf[w.start:w.start+w.waiting()])
 	w.start += n
 	return n
 }
 
-func (w *window) waiting() int { return w.ready - w.start }
+func (w *window) waiting() int { return max(w.ready, w.loose) - w.start }
 
 // Reader returns a reader of src with the placeholders in it. It reads from src
 // only when it has nothing to give, and then once, unless all of it is held
@@ -82,7 +98,8 @@ type reader struct {
 	scrubber *Scrubber
 	src      io.Reader
 	window   *window
-	err      error // sticky, told when the window is empty
+	framed   *framed // nil: one text
+	err      error   // sticky, told when the window is empty
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -93,9 +110,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.window = openWindow()
 	}
 	for r.err == nil && r.window.waiting() == 0 {
-		if _, r.err = r.window.fill(r.scrubber, r.src, windowSize); r.err == io.EOF {
-			r.window.scan(r.scrubber, true)
-		}
+		r.err = r.fill()
 	}
 	n := 0
 	if r.window != nil {
@@ -109,4 +124,14 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.window = nil
 	}
 	return n, r.err
+}
+
+func (r *reader) fill() error {
+	_, err := r.window.fill(r.scrubber, r.src, windowSize)
+	if err == io.EOF {
+		r.window.scan(r.scrubber, true)
+	} else if r.framed != nil && r.framed.between() {
+		r.window.loosen()
+	}
+	return err
 }

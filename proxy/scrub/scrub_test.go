@@ -3,7 +3,6 @@
 package scrub
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -322,25 +321,5 @@ func TestCodingsAskedFor(t *testing.T) {
 	Requested(header)
 	if got := header.Get("Accept-Encoding"); got != "gzip, br;q=0.1, ZSTD" || len(header) != 1 {
 		t.Errorf("%q", header)
-	}
-	if err := Messages(http.Header{"Grpc-Encoding": {"gzip"}}); !errors.Is(err, ErrUnknownCoding) {
-		t.Error(err)
-	}
-	if err := Messages(http.Header{"Grpc-Encoding": {"identity"}}); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestLengthPrefixedMessagesStayTrue is L1 in gRPC: prefix and protobuf lengths
-// are around the value and do not change.
-func TestLengthPrefixedMessagesStayTrue(t *testing.T) {
-	s := scrubber(t, [2]string{canary, placeholder})
-	message := func(v string) []byte {
-		field := append([]byte{0x0a, byte(len(v))}, v...)
-		return append([]byte{0, 0, 0, 0, byte(len(field))}, field...)
-	}
-	body := bytes.Repeat(message(canary), 3)
-	if got := s.Bytes(nil, body); !bytes.Equal(got, bytes.Repeat(message(placeholder), 3)) {
-		t.Errorf("got %q", got)
 	}
 }
