@@ -15,7 +15,9 @@
 //     stays true. Base64 around it decodes to the same bytes as before;
 //   - the result does not depend on how the stream was cut into reads;
 //   - of a stream, only the longest suffix that begins a pattern is held back.
-//     Everything else leaves at once. A character takes 12 bytes at most, in
+//     Everything else leaves at once. That suffix may be one letter, which most
+//     encodings of some credential begin with; what ends with a line break, a
+//     brace or a message is not kept waiting. A character takes 12 bytes at most, in
 //     base64 with a line break and a full indent behind each digit 165: memory
 //     is bounded by that and the longest credential;
 //   - what is not understood does not pass: an unknown content coding, one that
