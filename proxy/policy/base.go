@@ -29,6 +29,23 @@ func (s *Session) addStored(p *Profile, stored Stored) error {
 	return nil
 }
 
+// addPlaceholders lets the placeholder of a provider's credential appear where
+// this program looks for it, too. A credential that appears in none of the
+// provider's own variables was given others on purpose.
+func (s *Session) addPlaceholders(p *Profile) {
+	for _, v := range p.Placeholders {
+		preset, _ := ProviderNamed(v.Value)
+		taken := slices.ContainsFunc(s.Credentials, func(c Credential) bool { return slices.Contains(c.Env, v.Name) })
+		for i := range s.Credentials {
+			c := &s.Credentials[i]
+			if !taken && c.Provider == preset.Name && slices.Contains(c.Env, preset.Env[0]) {
+				c.Env = append(slices.Clone(c.Env), v.Name)
+				taken = true
+			}
+		}
+	}
+}
+
 // standsFor reports whether an explicit credential takes the place of the
 // profile's.
 func standsFor(explicit, c Credential) bool {

@@ -17,21 +17,22 @@ const NoProfile = "none"
 
 // Profile is what is known of a program: data, in profiles/.
 type Profile struct {
-	Name        string      // also the file's
-	Aliases     []string    // further base names of commands
-	Credentials []string    // stored ones it may use, by name; each is a provider's
-	Egress      []Egress    // hosts it needs without a credential, defaults filled in
-	Telemetry   []Egress    // hosts it reports to; only where the policy says so
-	Tools       []string    // profiles of programs it calls; see [Profile.parts]
-	Registry    *Registry   // nil: it is no package manager
-	State       []string    // folders written for real, made where they are missing
-	Files       []StateFile // files written for real, made where they are missing
-	Env         []Variable  // what the agent's environment gets
-	Permit      []string
-	Notice      string // one line for whoever starts it without a credential or a policy; "" for none
-	Refuse      string // why it is not run at all; "" where it is
-	Instead     string // what to do then
-	Rule        string // "file:line" of the credentials, or of the profile
+	Name         string      // also the file's
+	Aliases      []string    // further base names of commands
+	Credentials  []string    // stored ones it may use, by name; each is a provider's
+	Placeholders []Variable  // further variables that get the placeholder of the provider in Value
+	Egress       []Egress    // hosts it needs without a credential, defaults filled in
+	Telemetry    []Egress    // hosts it reports to; only where the policy says so
+	Tools        []string    // profiles of programs it calls; see [Profile.parts]
+	Registry     *Registry   // nil: it is no package manager
+	State        []string    // folders written for real, made where they are missing
+	Files        []StateFile // files written for real, made where they are missing
+	Env          []Variable  // what the agent's environment gets
+	Permit       []string
+	Notice       string // one line for whoever starts it without a credential or a policy; "" for none
+	Refuse       string // why it is not run at all; "" where it is
+	Instead      string // what to do then
+	Rule         string // "file:line" of the credentials, or of the profile
 }
 
 // StateFile is a file beside the folders of state: "~/x" or absolute, and what

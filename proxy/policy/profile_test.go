@@ -218,6 +218,8 @@ func TestProfileFileIsStrict(t *testing.T) {
 		"file outside":         {good + "files: {/etc/x: y}\n", "below ~/"},
 		"variable":             {good + "env: {\"A B\": x}\n", "a variable's name"},
 		"variable no text":     {good + "env: {A: 1}\n", "want text"},
+		"placeholder":          {good + "placeholders: {A: acme}\n", "no provider of that name"},
+		"placeholder variable": {good + "placeholders: {\"A B\": openai}\n", "a variable's name"},
 		"permit":               {good + "permit: [all]\n", "want one of"},
 		"companion an address": {good + "companions: [10.0.0.1]\n", "bad host name"},
 		"refused for nothing":  {"name: x\nrefuse: y\n", "one needs the other"},
@@ -259,11 +261,13 @@ func TestProfileGivesWay(t *testing.T) {
 	codex, _ := ProfileNamed("codex")
 	store := shelf{"openai": "openai api.openai.com"}
 	for name, c := range map[string]struct{ text, want string }{
-		"nothing":  {"", "openai"},
-		"name":     {`credentials: {openai: {from: "env:X", provider: groq}}`, "openai"},
-		"provider": {`credentials: {work: {from: "env:X", provider: openai, env: [WORK_KEY]}}`, "work"},
-		"variable": {`credentials: {work: {from: "env:X", hosts: [a.test], env: [OPENAI_API_KEY]}}`, "work"},
-		"another":  {`credentials: {work: {from: "env:X", hosts: [a.test], env: [WORK_KEY]}}`, "work openai"},
+		"nothing":  {"", "openai:OPENAI_API_KEY,CODEX_API_KEY"},
+		"name":     {`credentials: {openai: {from: "env:X", provider: groq}}`, "openai:GROQ_API_KEY"},
+		"same":     {`credentials: {openai: {from: "env:X"}}`, "openai:OPENAI_API_KEY,CODEX_API_KEY"},
+		"provider": {`credentials: {work: {from: "env:X", provider: openai, env: [WORK_KEY]}}`, "work:WORK_KEY"},
+		"variable": {`credentials: {work: {from: "env:X", hosts: [a.test], env: [OPENAI_API_KEY]}}`, "work:OPENAI_API_KEY"},
+		"another":  {`credentials: {work: {from: "env:X", hosts: [a.test], env: [WORK_KEY]}}`, "work:WORK_KEY openai:OPENAI_API_KEY,CODEX_API_KEY"},
+		"taken":    {`credentials: {work: {from: "env:X", hosts: [a.test], env: [CODEX_API_KEY]}}`, "work:CODEX_API_KEY openai:OPENAI_API_KEY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := resolveText(t, "version: 1\n"+c.text+"\n", Flags{Profile: codex}, store)
@@ -272,7 +276,7 @@ func TestProfileGivesWay(t *testing.T) {
 			}
 			var got []string
 			for _, credential := range s.Credentials {
-				got = append(got, credential.Name)
+				got = append(got, credential.Name+":"+strings.Join(credential.Env, ","))
 			}
 			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
 				t.Error(diff)

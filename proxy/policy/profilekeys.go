@@ -25,6 +25,7 @@ var profileKeys = keys[Profile]{
 		p.Credentials, err = readSome(r, n, "credentials", (*reader).providerName)
 		return err
 	},
+	"placeholders": readPlaceholders,
 	"egress": func(r *reader, n *node, p *Profile) error {
 		var f File
 		err := readEgressList(r, n, &f)
@@ -120,6 +121,17 @@ func readVariables(r *reader, n *node, p *Profile) error {
 		}
 		text, err := r.str(value, "env")
 		p.Env = append(p.Env, Variable{Name: key.text, Value: text})
+		return err
+	})
+}
+
+func readPlaceholders(r *reader, n *node, p *Profile) error {
+	return r.pairs(n, "placeholders", func(key, value *node) error {
+		if !isVariable(key.text) {
+			return r.fail(key, "placeholders: want a variable's name")
+		}
+		name, err := r.providerName(value)
+		p.Placeholders = append(p.Placeholders, Variable{Name: key.text, Value: name})
 		return err
 	})
 }

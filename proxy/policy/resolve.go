@@ -69,6 +69,7 @@ func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 		if err := s.addStored(flags.Profile, stored); err != nil {
 			return nil, err
 		}
+		s.addPlaceholders(flags.Profile)
 		s.addSurroundings(flags.Profile)
 		egress = beneath(file.Egress, flags.Profile.destinations(file.Telemetry, flags.Registries))
 	}
