@@ -125,8 +125,9 @@ func TestEveryProfileCompiles(t *testing.T) {
 				}
 			}
 			for _, g := range p.Registries() {
-				if found, problems := g.Endpoints(nil); len(found) == 0 || problems != nil {
-					t.Errorf("registry: %v %v", found, problems)
+				found, problems := g.Endpoints(nil)
+				if len(found) == 0 || problems != nil || !strings.HasPrefix(found[0].Rule, "profiles/") {
+					t.Errorf("registry: %+v %v", found, problems)
 				}
 			}
 		})

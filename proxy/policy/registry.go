@@ -24,6 +24,7 @@ type Registry struct {
 	Files    []string            // its configuration of system and user, "~/x" or absolute; never a project's
 	Replaces []string            // settings that stand in for Default, as path.Match patterns; "$NAME" is a variable
 	Adds     []string            // settings that stand beside it
+	Rule     string              // "file:line"
 }
 
 // Setting is one line of a configuration: "SECTION.KEY", or "KEY" outside of
@@ -67,7 +68,7 @@ func (g *Registry) Endpoints(settings []Setting) (found []Endpoint, problems []s
 	}
 	if !replaced {
 		for _, text := range g.Default {
-			if e, err := endpoint(text, "default"); err == nil { // a test reads every profile
+			if e, err := endpoint(text, g.Rule); err == nil { // a test reads every profile
 				found = append(found, e)
 			}
 		}

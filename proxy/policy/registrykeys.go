@@ -64,7 +64,7 @@ func readBeside(r *reader, n *node, g *Registry) error {
 }
 
 func (r *reader) registry(n *node) (*Registry, error) {
-	var g Registry
+	g := Registry{Rule: r.rule(n)}
 	given, err := readMap(r, n, "registry", registryKeys, &g)
 	if err != nil {
 		return nil, err
