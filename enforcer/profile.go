@@ -209,7 +209,7 @@ func (s *Session) tellProfile(spec *policy.Session) {
 	if len(p.Credentials) > 0 && len(spec.Credentials) == 0 {
 		s.config.Notify(nothingStored(p))
 	}
-	if p.Notice != "" && len(spec.Credentials) == 0 && s.config.Policy == nil {
+	if p.Notice != "" && len(spec.Credentials) == 0 && len(s.config.Allow) == 0 && s.config.Policy == nil {
 		s.config.Notify(p.Notice)
 	}
 	for _, line := range s.around.told {

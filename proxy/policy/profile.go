@@ -29,7 +29,7 @@ type Profile struct {
 	Files        []StateFile // files written for real, made where they are missing
 	Env          []Variable  // what the agent's environment gets
 	Permit       []string
-	Notice       string // one line for whoever starts it without a credential or a policy; "" for none
+	Notice       string // one line for whoever starts it without a credential, --allow or a policy; "" for none
 	Refuse       string // why it is not run at all; "" where it is
 	Instead      string // what to do then
 	Rule         string // "file:line" of the credentials, or of the profile

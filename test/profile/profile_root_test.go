@@ -244,9 +244,10 @@ func TestRuntimeSaysHowToGiveItACredential(t *testing.T) {
 	w := rig.New(t)
 	for name, c := range map[string]struct {
 		policy string
+		allow  []string
 		says   bool
-	}{"nothing": {"", true}, "a policy": {"version: 1\n", false}} {
-		r := w.Run(rig.Session{Policy: c.policy, Args: []string{"/usr/bin/python3", "-c", "pass"}})
+	}{"nothing": {"", nil, true}, "a policy": {"version: 1\n", nil, false}, "a host": {"", []string{"a.test"}, false}} {
+		r := w.Run(rig.Session{Policy: c.policy, Allow: c.allow, Args: []string{"/usr/bin/python3", "-c", "pass"}})
 		if r.Exit != 0 || strings.Contains(r.Stderr, "--with NAME") != c.says {
 			t.Errorf("%s: %v", name, r)
 		}
