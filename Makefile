@@ -52,7 +52,7 @@ soak: build
 
 rig:
 	bash test/setup/install.sh rig
-	bash test/rig/vagrant.sh
+	bash test/rig/vagrant/run.sh
 
 demo:
 	bash test/demo/demo.sh

@@ -72,7 +72,7 @@ func (s *Server) exchange(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return s.refuse(x, sendRefusal(x, err))
 	}
-	defer resp.Body.Close()
+	defer func() { resp.Body.Close() }() // relay may put a decoder in its place
 	return s.relay(x, resp)
 }
 
@@ -115,11 +115,21 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 	if resp.StatusCode < 200 {
 		return s.refuse(x, badResponse("informational status as the final one"))
 	}
-	s.cookies.learn(x.conn.host, resp.Header)
 	length, bodyless := resp.ContentLength, x.method == http.MethodHead ||
 		resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	declared := resp.Header["Content-Length"]
 	header := incomingHeader(resp.Header)
+	if x.scrubbed() {
+		encoded := len(header["Content-Encoding"]) > 0
+		var err error
+		if length, err = s.scrub(resp, header); err != nil {
+			return s.refuse(x, unreadable(err))
+		}
+		if encoded { // HEAD says what GET would: no coding, no length
+			declared = nil
+		}
+	}
+	s.cookies.learn(x.conn.host, header) // as the agent will send them back
 	if bodyless && len(declared) == 1 && resp.StatusCode != http.StatusNoContent {
 		if _, err := parseLength(declared[0]); err == nil {
 			header["Content-Length"] = declared
@@ -135,7 +145,11 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 	if err := x.copyBody(resp.Body, length); err != nil {
 		return errAbort
 	}
-	return x.out.end(stripTrailer(resp.Trailer))
+	trailer := stripTrailer(resp.Trailer)
+	if x.scrubbed() {
+		s.scrubber.Header(trailer)
+	}
+	return x.out.end(trailer)
 }
 
 func stripTrailer(trailer http.Header) http.Header {

@@ -59,6 +59,9 @@ func outgoingHeader(x *exchange) http.Header {
 		header["Upgrade"] = []string{"websocket"}
 		delete(header, "Sec-Websocket-Extensions")
 	}
+	if x.scrubbed() {
+		askReadable(header)
+	}
 	if _, ok := header["User-Agent"]; !ok {
 		header["User-Agent"] = nil // or net/http adds its own
 	}

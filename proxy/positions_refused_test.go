@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"bufio"
 	"io"
 	"net/http"
 	"strings"
@@ -109,8 +110,8 @@ func TestC8Positions(t *testing.T) {
 	}
 }
 
-// counted is a body of n bytes, of no known length, that counts what was read.
-type counted struct{ left, read int }
+// counted is a body of so many bytes.
+type counted struct{ left int }
 
 func (c *counted) Read(p []byte) (int, error) {
 	if c.left == 0 {
@@ -120,8 +121,35 @@ func (c *counted) Read(p []byte) (int, error) {
 	for i := range p[:n] {
 		p[i] = 'x'
 	}
-	c.left, c.read = c.left-n, c.read+n
+	c.left -= n
 	return n, nil
+}
+
+// upload sends size bytes, and reads the answer while it does.
+func (r *rig) upload(h2 bool, size int, told bool) (status int, body string) {
+	r.t.Helper()
+	req, err := http.NewRequest("POST", "https://"+apiHost+"/", &counted{left: size})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.ContentLength = -1
+	if told {
+		req.ContentLength = int64(size)
+	}
+	req.Header = http.Header{"Content-Type": {formType}, "Authorization": {"Bearer " + placeholder}}
+	if !h2 { // net/http's client takes the end of the connection for more important than the answer
+		conn := r.dialTLS(apiHost, "http/1.1")
+		go req.Write(conn)
+		resp, body := r.read(bufio.NewReader(conn))
+		return resp.StatusCode, body
+	}
+	resp, err := r.client(true).Do(req)
+	if err != nil {
+		r.t.Fatalf("%d, told %t: %v", size, told, err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text)
 }
 
 // TestBodyLimit: what must be held and is too large is refused, whether or not
@@ -129,24 +157,11 @@ func (c *counted) Read(p []byte) (int, error) {
 func TestBodyLimit(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, h2 bool) {
 		for _, told := range []bool{true, false} {
-			for size, status := range map[int]int{maxHeld: 200, maxHeld + 1: 413, 3 * maxHeld: 413} {
+			for size, want := range map[int]int{maxHeld: 200, maxHeld + 1: 413, 3 * maxHeld: 413} {
 				r, up := newPositions(t)
-				req, err := http.NewRequest("POST", "https://"+apiHost+"/", &counted{left: size})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if told {
-					req.ContentLength = int64(size)
-				}
-				req.Header = http.Header{"Content-Type": {formType}, "Authorization": {"Bearer " + placeholder}}
-				resp, err := r.client(h2).Do(req)
-				if err != nil {
-					t.Fatalf("%d, told %t: %v", size, told, err)
-				}
-				body, _ := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if resp.StatusCode != status || (status == 413) != strings.Contains(string(body), string(audit.ReasonBodyLimit)) {
-					t.Errorf("%d, told %t: %d %s", size, told, resp.StatusCode, body)
+				status, body := r.upload(h2, size, told)
+				if status != want || (status == 413) != strings.Contains(body, string(audit.ReasonBodyLimit)) {
+					t.Errorf("%d, told %t: %d %s", size, told, status, body)
 				}
 				if rec := r.sink.last(1); r.server.holding.Load() != 0 || (status == 413) != (up.connections() == 0) {
 					t.Errorf("%d bytes held, record %+v", r.server.holding.Load(), rec)
@@ -172,6 +187,10 @@ func TestHoldingLimit(t *testing.T) {
 		}
 		r.sink.wait(2)
 		r.server.holding.Add(-1)
+		if status, body := r.upload(h2, firstHeld+1, false); status != 503 { // begins small, and grows
+			t.Errorf("what grows: %d %s", status, body)
+		}
+		r.sink.wait(3)
 		if resp, _ := r.do(r.client(h2), post(formType, "token="+placeholder)); resp.StatusCode != 200 {
 			t.Errorf("as much as may be: %d", resp.StatusCode)
 		}
@@ -183,9 +202,11 @@ func TestHoldingLimit(t *testing.T) {
 func TestOtherBodiesStream(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, h2 bool) {
 		world := newAuthority(t)
+		const first = "\x00\x00\x00\x00\x05first" // a message of gRPC
 		up := newHandlerUpstream(t, world, true, func(w http.ResponseWriter, r *http.Request) {
 			http.NewResponseController(w).EnableFullDuplex()
-			io.CopyN(w, r.Body, 5)
+			w.Header().Set("Content-Type", "application/grpc")
+			io.CopyN(w, r.Body, int64(len(first)))
 			w.(http.Flusher).Flush()
 			io.Copy(w, r.Body)
 		})
@@ -193,7 +214,7 @@ func TestOtherBodiesStream(t *testing.T) {
 		session.Credentials[0].Positions = []policy.Position{position(policy.PositionBearer, ""), position(policy.PositionJSON, "/a")}
 		r := newRig(t, session, world, nil)
 		pr, pw := io.Pipe()
-		go io.WriteString(pw, "first")
+		go io.WriteString(pw, first)
 		req := authorized(t.Context(), t, "POST", "https://"+apiHost+"/", pr)
 		req.Header.Set("Content-Type", "application/grpc")
 		resp, err := r.client(h2).Do(req)
@@ -201,10 +222,51 @@ func TestOtherBodiesStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		first := make([]byte, 5)
-		if _, err := io.ReadFull(resp.Body, first); string(first) != "first" {
-			t.Errorf("%q, %v", first, err)
+		got := make([]byte, len(first))
+		if _, err := io.ReadFull(resp.Body, got); string(got) != first {
+			t.Errorf("%q, %v", got, err)
 		}
 		pw.Close()
 	})
+}
+
+// TestPathRules: rules see the path with the placeholder in it.
+func TestPathRules(t *testing.T) {
+	world := newAuthority(t)
+	up := newRecorder(t, world, nil)
+	session := testSession(up.address(), up.address())
+	session.Credentials[0].Positions = []policy.Position{position(policy.PositionPath, "bot")}
+	session.Credentials[0].Allow = []policy.Allow{{Method: "GET", Glob: "/bot*/getMe", Rule: "test:9"}}
+	r := newRig(t, session, world, nil)
+	for target, want := range map[string]int{"/getMe": 200, "/deleteWebhook": 403, "/x/getMe": 403, "/../getMe": 400} {
+		resp, _ := r.raw(apiHost, "GET /bot"+placeholder+target+" HTTP/1.1\r\nHost: "+apiHost+"\r\n\r\n")
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d", target, resp.StatusCode)
+		}
+	}
+	if up.count() != 1 {
+		t.Errorf("upstream saw\n%s", up.seen())
+	}
+}
+
+// TestL6PositionErrors: what goes wrong upstream is told without the target
+// that went there; the rig looks at answers, logs and records.
+func TestL6PositionErrors(t *testing.T) {
+	for _, answer := range []string{"nonsense\r\n\r\n", "", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n"} {
+		r, up := newPositions(t)
+		up.respond = func(*http.Request) string { return answer + "\r\nConnection: close\r\n" }
+		for _, c := range []call{
+			{url: "https://" + apiHost + "/?api_key=" + placeholder},
+			{url: "https://" + apiHost + "/bot" + placeholder + "/getMe"},
+			post(formType, "token="+placeholder),
+		} {
+			if resp, body := r.do(r.client(true), c); resp.StatusCode != 502 {
+				t.Errorf("%q: %d %s", answer, resp.StatusCode, body)
+			}
+		}
+		up.close()
+		if resp, body := r.do(r.client(true), call{url: "https://" + apiHost + "/?api_key=" + placeholder}); resp.StatusCode != 502 {
+			t.Errorf("closed: %d %s", resp.StatusCode, body)
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
@@ -84,6 +85,7 @@ type Server struct {
 	logger      *slog.Logger
 
 	upstream *upstream
+	scrubber *scrub.Scrubber
 	cookies  *cookies
 	h2       *http.Server
 
@@ -123,6 +125,10 @@ func New(config Config) (*Server, error) {
 		listeners:   make(map[net.Listener]struct{}),
 		conns:       make(map[*agentConn]struct{}),
 		patience:    watchDelay,
+	}
+	var err error
+	if s.scrubber, err = newScrubber(config.Credentials); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.upstream = newUpstream(config)
@@ -192,5 +198,6 @@ func (s *Server) Close() error {
 	}
 	s.wg.Wait()
 	s.upstream.close()
+	s.scrubber.Wipe()
 	return errors.Join(errs...)
 }

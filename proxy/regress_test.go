@@ -138,9 +138,9 @@ func TestWatchAndUpgrade(t *testing.T) {
 		if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != 101 {
 			t.Fatalf("%+v, %v", resp, err)
 		}
-		io.WriteString(conn, "frame")
-		got := make([]byte, 5)
-		if _, err := io.ReadFull(br, got); err != nil || string(got) != "frame" {
+		io.WriteString(conn, textFrame("hello"))
+		got := make([]byte, len(textFrame("hello")))
+		if _, err := io.ReadFull(br, got); err != nil || string(got) != textFrame("hello") {
 			t.Fatalf("%q, %v", got, err)
 		}
 		conn.Close()

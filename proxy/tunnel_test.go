@@ -27,6 +27,9 @@ func newSwitcher(t *testing.T, r *recorder, answer string) {
 	r.echo = strings.Contains(answer, "websocket")
 }
 
+// textFrame is a text frame as a server sends it, which the upstream echoes.
+func textFrame(text string) string { return "\x81" + string(rune(len(text))) + text }
+
 const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n"
 
 // TestWebSocket: the handshake carries the real credential and no extension,
@@ -35,15 +38,16 @@ func TestWebSocket(t *testing.T) {
 	r, up, _ := newWorld(t)
 	newSwitcher(t, up, switched+"\r\n")
 	conn := r.dialTLS(apiHost, "http/1.1")
-	io.WriteString(conn, handshake+"early") // frames may follow at once
+	io.WriteString(conn, handshake+textFrame("early")) // frames may follow at once
 	br := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Sec-Websocket-Accept") != "x" {
 		t.Fatalf("%+v, %v\n%s", resp, err, r.logs.String())
 	}
-	io.WriteString(conn, " later")
-	got := make([]byte, 11)
-	if _, err := io.ReadFull(br, got); err != nil || string(got) != "early later" {
+	io.WriteString(conn, textFrame(canary+" later")) // as an upstream would that leaks
+	want := textFrame("early") + textFrame(placeholder+" later")
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(br, got); err != nil || string(got) != want {
 		t.Errorf("echo %q, %v", got, err)
 	}
 	conn.CloseWrite()
@@ -55,7 +59,7 @@ func TestWebSocket(t *testing.T) {
 		req.Header.Get("Sec-Websocket-Protocol") != "chat" || len(req.Header["Sec-Websocket-Extensions"]) != 0 {
 		t.Errorf("upstream got %v", req.Header)
 	}
-	if rec := r.sink.last(1); rec.Status != 101 || rec.BytesIn != 11 || rec.BytesOut != 11 || rec.Credential != "openai" {
+	if rec := r.sink.last(1); rec.Status != 101 || rec.BytesIn != uint64(len(want)) || rec.BytesOut != uint64(len(want)) || rec.Credential != "openai" {
 		t.Errorf("record %+v", rec)
 	}
 }
@@ -97,20 +101,20 @@ func TestWebSocketOverH2Upstream(t *testing.T) {
 		}
 		defer conn.Close()
 		io.WriteString(conn, switched+"\r\n")
-		io.CopyN(conn, rw, 4)
+		io.CopyN(conn, rw, int64(len(textFrame("ping"))))
 	})
 	at := up.Listener.Addr().String()
 	r := newRig(t, testSession(at, at), world, nil)
 	// An h2 connection is in the pool.
 	r.do(r.client(false), call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
 	conn := r.dialTLS(apiHost, "http/1.1")
-	io.WriteString(conn, handshake+"ping")
+	io.WriteString(conn, handshake+textFrame("ping"))
 	br := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil || resp.StatusCode != 101 {
 		t.Fatalf("%+v, %v\n%s", resp, err, r.logs.String())
 	}
-	if got, err := io.ReadAll(br); string(got) != "ping" {
+	if got, err := io.ReadAll(br); string(got) != textFrame("ping") {
 		t.Errorf("%q, %v", got, err)
 	}
 }

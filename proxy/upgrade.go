@@ -20,9 +20,14 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	if len(resp.Header["Sec-Websocket-Extensions"]) > 0 {
 		return s.refuse(x, badResponse("websocket extension that was not offered"))
 	}
-	s.cookies.learn(x.conn.host, resp.Header)
 	header := incomingHeader(resp.Header)
 	x.finding.Restore(header)
+	frames := io.Reader(up)
+	if x.scrubbed() {
+		s.scrubber.Header(header)
+		frames = s.scrubber.Frames(up)
+	}
+	s.cookies.learn(x.conn.host, header)
 	header["Connection"] = []string{"Upgrade"}
 	header["Upgrade"] = []string{"websocket"}
 	x.record.Status, x.begun = http.StatusSwitchingProtocols, true
@@ -30,22 +35,22 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	if err != nil {
 		return errAbort
 	}
-	in, out := join(down, up)
+	in, out := join(down, up, frames)
 	x.body.n.Add(in)
 	x.sent += out
 	return nil
 }
 
-// join copies both ways until both have ended. When one has, the other has
-// halfCloseTimeout.
-func join(down, up io.ReadWriteCloser) (in, out int64) {
+// join copies both ways until both have ended: what goes down is read from
+// frames. When one way has ended, the other has halfCloseTimeout.
+func join(down, up io.ReadWriteCloser, frames io.Reader) (in, out int64) {
 	ended := make(chan struct{}, 2)
 	go func() {
-		in = joinHalf(up, down)
+		in = joinHalf(up, down, down)
 		ended <- struct{}{}
 	}()
 	go func() {
-		out = joinHalf(down, up)
+		out = joinHalf(down, frames, up)
 		ended <- struct{}{}
 	}()
 	<-ended
@@ -60,15 +65,15 @@ func join(down, up io.ReadWriteCloser) (in, out int64) {
 	return in, out
 }
 
-// joinHalf copies one direction and passes its end on.
-func joinHalf(dst, src io.ReadWriteCloser) (n int64) {
+// joinHalf copies one direction and passes its end on. src reads from source.
+func joinHalf(dst io.ReadWriteCloser, src io.Reader, source io.Closer) (n int64) {
 	buf := copyBuffers.Get().(*[copyBufferSize]byte)
 	defer copyBuffers.Put(buf)
 	for {
 		m, err := src.Read(buf[:])
 		if m > 0 {
 			if _, werr := dst.Write(buf[:m]); werr != nil {
-				src.Close()
+				source.Close()
 				return n
 			}
 			n += int64(m)

@@ -31,6 +31,8 @@ var fences = map[string]struct {
 	"filippo.io/age":                             {[]string{"proxy/secret"}, "what is at rest is one room's business"},
 	"github.com/miekg/dns":                       {[]string{"proxy/dns"}, "one parser of the wire format"},
 	"github.com/goccy/go-yaml":                   {[]string{"proxy/policy"}, "one parser of policy"},
+	"github.com/klauspost/compress":              {[]string{"proxy/scrub"}, "what is forwarded must be readable"},
+	"github.com/andybalholm/brotli":              {[]string{"proxy/scrub"}, "what is forwarded must be readable"},
 	"github.com/spf13/cobra":                     {[]string{"cmd/phantom-ns"}, "the command line ends at the edge"},
 }
 
@@ -41,7 +43,7 @@ var layers = [][]string{
 	{"enforcer"},
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},
-	{"netns/sandbox/trust", "proxy/dns", "proxy/swap"},
+	{"netns/sandbox/trust", "proxy/dns", "proxy/swap", "proxy/scrub"},
 	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit"},
 }
 

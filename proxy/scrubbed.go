@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/phantom-ns/phantom-ns/proxy/scrub"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
+)
+
+// newScrubber looks for every credential of the session: one host may have
+// learnt from another what it never got from us.
+func newScrubber(credentials *swap.Set) (*scrub.Scrubber, error) {
+	var pairs []scrub.Pair
+	for _, c := range credentials.Credentials() {
+		pairs = append(pairs, scrub.Pair{Secret: c.Value, Placeholder: c.Placeholder})
+	}
+	return scrub.New(pairs)
+}
+
+// scrubbed tells whether the exchange's answer is searched: every answer of a
+// host that a credential is bound to, whether or not this request carried one
+// (create it with one request, read it with the next).
+func (x *exchange) scrubbed() bool { return len(x.bound()) > 0 }
+
+// askReadable takes out of a request what asks for an answer that cannot be
+// searched: unknown codings, and ranges, whose bounds cut a credential in two.
+func askReadable(header http.Header) {
+	scrub.Requested(header)
+	delete(header, "Range")
+	delete(header, "If-Range")
+}
+
+// ofTheCoded are the fields about the bytes that came, not about those decoded
+// from them.
+var ofTheCoded = []string{"Content-Encoding", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest"}
+
+// scrub puts the placeholders into an answer, whose body is decoded for it. It
+// returns the length of what the agent gets, or -1.
+func (s *Server) scrub(resp *http.Response, header http.Header) (length int64, err error) {
+	if err := scrub.Messages(header); err != nil {
+		return 0, err
+	}
+	length = resp.ContentLength
+	body, err := scrub.Decode(header["Content-Encoding"], resp.Body, scrub.Limits{})
+	if err != nil {
+		return 0, err
+	}
+	if body != resp.Body {
+		length = -1
+		for _, name := range ofTheCoded {
+			delete(header, name)
+		}
+	}
+	s.scrubber.Header(header)
+	read := s.scrubber.Reader
+	if len(header["Content-Type"]) == 1 && scrub.Framed(header["Content-Type"][0]) {
+		read = s.scrubber.Framed
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{read(body), body}
+	return length, nil
+}
+
+// unreadable is the answer for an answer that cannot be searched.
+func unreadable(err error) *refusal {
+	r := badResponse(fmt.Sprintf("scrub answer: %v", err))
+	r.hint = "the answer is in a form that cannot be searched for credentials"
+	return r
+}
