@@ -170,6 +170,23 @@ func TestC1Continue(t *testing.T) {
 	}
 }
 
+// TestC1CookieAmongOthers: ours stays in its place between those that the host
+// set; those of somebody else go.
+func TestC1CookieAmongOthers(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, h2 bool) {
+		r, up := newPositions(t)
+		up.respond = func(*http.Request) string {
+			return "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n"
+		}
+		client := r.client(h2)
+		r.do(client, call{url: "https://" + apiHost + "/", header: one("Cookie", "d="+placeholder)})
+		r.do(client, call{url: "https://" + apiHost + "/", header: one("Cookie", "a=1; x=3; d="+placeholder+"; b=2")})
+		if got := up.last(t).Header["Cookie"]; len(got) != 1 || got[0] != "a=1; d="+canary+"; b=2" {
+			t.Errorf("upstream got %q", got)
+		}
+	})
+}
+
 // TestC1Two: two credentials on one request, each judged by its own rules.
 func TestC1Two(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, h2 bool) {

@@ -148,6 +148,27 @@ func TestTwoFields(t *testing.T) {
 	}
 }
 
+// TestCrossedFields: a field is for the credential that declares it.
+func TestCrossedFields(t *testing.T) {
+	at := func(kind policy.PositionKind, name string) policy.Credential {
+		return declare(policy.Position{Kind: kind, Name: name})
+	}
+	for _, c := range []struct {
+		kind          Body
+		first, second policy.Credential
+		body          string
+	}{
+		{Form, at(policy.PositionForm, "a"), at(policy.PositionForm, "b"), "a=" + holder2 + "&b=" + holder},
+		{JSON, at(policy.PositionJSON, "/a"), at(policy.PositionJSON, "/b"), `{"a":"` + holder2 + `","b":"` + holder + `"}`},
+	} {
+		set, bound := newPair(t, c.first, c.second)
+		got, r := run(t, set, bound, Request{Header: header(), Target: "/", Body: c.kind, Content: []byte(c.body)})
+		if got != "foreign" || string(r.Content) != c.body {
+			t.Errorf("%s: %s", got, r.Content)
+		}
+	}
+}
+
 // FuzzForm: against a reading of its own, only the one value differs.
 func FuzzForm(f *testing.F) {
 	f.Add("a=b&", "&c=d;e")

@@ -47,15 +47,12 @@ func (j *judgement) credential(name string, values []string) error {
 			}
 		}
 	}
-	found := j.stray(value)
-	if name == fieldAuthorization || name == "proxy-authorization" {
-		ours, err := j.basic(name, value)
-		if err != nil {
-			return err
-		}
-		found = found || ours
+	ours, err := j.basic(name, value)
+	if err != nil {
+		return err
 	}
-	j.finding.Foreign = j.finding.Foreign || !found
+	j.stray(value)
+	j.finding.Foreign = j.finding.Foreign || !ours
 	return nil
 }
 
@@ -80,15 +77,15 @@ func schemeIs(value, scheme, placeholder string) bool {
 }
 
 // basic judges both halves of a Basic credential: each may be a credential of
-// the session, and what is not is the client's own. It reports whether there
-// was any placeholder.
-func (j *judgement) basic(name, value string) (found bool, err error) {
+// the session, and what is not is the client's own. It reports whether one was.
+func (j *judgement) basic(name, value string) (ours bool, err error) {
 	user, password, ok := decodeBasic(value)
 	if !ok {
 		return false, nil
 	}
 	if name != fieldAuthorization {
-		return j.stray(user + ":" + password), nil
+		j.stray(user + ":" + password)
+		return false, nil
 	}
 	inUser, err := j.half(policy.BasicUsername, user)
 	if err != nil {
@@ -102,14 +99,14 @@ func (j *judgement) basic(name, value string) (found bool, err error) {
 		return false, ErrDuplicate
 	}
 	if !inUser {
-		found = j.stray(user)
+		j.stray(user)
 		j.finding.user = user
 	}
 	if !inPassword {
-		found = j.stray(password) || found
+		j.stray(password)
 		j.finding.password = password
 	}
-	return found || inUser || inPassword, nil
+	return inUser || inPassword, nil
 }
 
 // twice reports whether both halves are the same placeholder.

@@ -317,3 +317,50 @@ func TestOutboundQuery(t *testing.T) {
 		}
 	}
 }
+
+// TestDeclaredQueryIsJudged: a foreign credential under a name of ours, at the
+// hosts of the credential that declares it and no other.
+func TestDeclaredQueryIsJudged(t *testing.T) {
+	own := policy.Position{Kind: policy.PositionQuery, Name: "signed-in-as"}
+	moved := declare(bearer)
+	moved.Outbound = &own
+	for _, first := range []policy.Credential{declare(own), moved} {
+		set, bound := newPair(t, first, declare(token))
+		for i, want := range []string{"foreign", "bare"} {
+			if got, _ := run(t, set, bound[i:i+1], Request{Header: header(), Target: "/?Signed-In-As=mallory"}); got != want {
+				t.Errorf("%d: %s", i, got)
+			}
+		}
+	}
+}
+
+// FuzzTarget: against a reading of its own, only the one value differs, and a
+// placeholder anywhere else is never let through.
+func FuzzTarget(f *testing.F) {
+	f.Add("/a%2Fb", "z=%7e&", "&c;d")
+	f.Add("//x", "", "&api_key=")
+	f.Add("/", "a=1;", "")
+	f.Fuzz(func(t *testing.T, path, before, after string) {
+		set, bound := newSet(t, query)
+		target := "/" + path + "?" + before + "api_key=" + holder + after
+		got, r := run(t, set, bound, Request{Header: header(), Target: target})
+		if got != "matched query: api_key" {
+			return
+		}
+		if strings.Contains(r.Target, holder) {
+			t.Fatalf("%q became %q", target, r.Target)
+		}
+		p, q, _ := strings.Cut(target, "?")
+		pairs := strings.Split(q, "&")
+		ours := 0
+		for i, pair := range pairs {
+			if pair == "api_key="+holder {
+				ours++
+				pairs[i] = "api_key=" + real
+			}
+		}
+		if want := p + "?" + strings.Join(pairs, "&"); ours != 1 || r.Target != want {
+			t.Fatalf("%q became %q, not %q", target, r.Target, want)
+		}
+	})
+}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -25,13 +24,12 @@ type Credential struct {
 type Set struct {
 	credentials []Credential
 	headers     map[string]struct{} // that carry credentials, in lower case
-	queries     map[string]struct{} // likewise, of names in a query
 }
 
 // New makes a Set. Credentials without a placeholder are left out, since the
 // empty string is in every request.
 func New(credentials []Credential) *Set {
-	s := &Set{headers: maps.Clone(credentialHeaders), queries: maps.Clone(credentialQueries)}
+	s := &Set{headers: maps.Clone(credentialHeaders)}
 	for _, c := range credentials {
 		if c.Placeholder == "" || c.Policy == nil {
 			continue
@@ -48,16 +46,10 @@ func New(credentials []Credential) *Set {
 }
 
 func (s *Set) add(p policy.Position) {
-	switch p.Kind {
-	case policy.PositionHeader:
+	if p.Kind == policy.PositionHeader {
 		s.headers[strings.ToLower(p.Name)] = struct{}{}
-	case policy.PositionQuery:
-		s.queries[strings.ToLower(p.Name)] = struct{}{}
 	}
 }
-
-// Credentials returns those of the set, which share its values.
-func (s *Set) Credentials() []Credential { return slices.Clone(s.credentials) }
 
 // Request is what is judged and rewritten of one request.
 type Request struct {

@@ -4,6 +4,7 @@ package swap
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -99,10 +100,28 @@ func (j *judgement) foreignQuery(text string) {
 		if plain, err := url.QueryUnescape(name); err == nil {
 			name = plain
 		}
-		if value != "" && has(j.set.queries, strings.ToLower(name)) {
+		if value != "" && j.queryCarries(name) {
 			j.finding.Foreign = true
 		}
 	}
+}
+
+// queryCarries reports whether a credential may stand under name here: by what
+// is known of APIs, and by what the usable credentials declare.
+func (j *judgement) queryCarries(name string) bool {
+	if has(credentialQueries, strings.ToLower(name)) {
+		return true
+	}
+	declares := func(p policy.Position) bool {
+		return p.Kind == policy.PositionQuery && strings.EqualFold(p.Name, name)
+	}
+	for _, c := range j.usable {
+		out := c.Policy.Outbound
+		if slices.ContainsFunc(c.Policy.Positions, declares) || out != nil && declares(*out) {
+			return true
+		}
+	}
+	return false
 }
 
 // pair notes a placeholder that is the value of a declared name.
