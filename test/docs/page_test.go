@@ -44,7 +44,6 @@ type generated struct {
 // writes them.
 func TestGenerated(t *testing.T) {
 	for _, part := range append(refusedParts(t), []generated{
-		{threats, "answers", answers},
 		{"docs/KERNEL.md", "kernels", kernelTable},
 		{"docs/KERNEL.md", "features", featureTable},
 		{"docs/KERNEL.md", "errnos", errnoTable},

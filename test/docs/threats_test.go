@@ -92,26 +92,3 @@ func TestKernelPageNamesTestsThatExist(t *testing.T) {
 		}
 	}
 }
-
-// answers says what becomes of a credential in an answer: that depends on
-// whether the proxy uses package scrub.
-func answers(t *testing.T) string {
-	for _, file := range parse(t, "proxy", ".go") {
-		for _, imported := range file.Imports {
-			if strings.HasSuffix(imported.Path.Value, `/proxy/scrub"`) {
-				return scrubbed
-			}
-		}
-	}
-	return unscrubbed
-}
-
-const (
-	scrubbed = `* Where an answer carries a credential, the agent reads the placeholder: raw, percent-encoded, escaped as in JSON or HTML,
-  in hexadecimal or base64, in any content coding that is read. What is not understood does not pass. Not found are
-  mixtures of encodings, base64 of base64, pieces, and what is spread over several messages (package ` + "`proxy/scrub`" + `).
-`
-	unscrubbed = `* **Answers are not scrubbed in this build.** A host that sends the credential back (an echo, an error page, a profile, a
-  "show key" call) hands it to the agent. Bind credentials only to hosts that do not, or leave such calls out of ` + "`allow`" + `.
-`
-)
