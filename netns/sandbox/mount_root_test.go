@@ -6,6 +6,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -188,6 +189,22 @@ func TestDevicesAreThoseOfDev(t *testing.T) {
 		must(t, os.Chmod(dir+"/zero", 0o666))
 	}
 	r.script("refused\nrefused\n1\n", "for dir in "+r.dir+" "+other+"; do head -c 1 $dir/zero 2>/dev/null || echo refused; done; head -c 1 /dev/zero | wc -c")
+}
+
+// R7: a lookup below an automount point would have the host resolve and mount
+// what it names. The agent finds an empty folder, and the daemon is not asked.
+func TestAutomountIsNotAsked(t *testing.T) {
+	dir := folder(t, "automount")
+	var pipe [2]int
+	must(t, unix.Pipe2(pipe[:], unix.O_NONBLOCK|unix.O_CLOEXEC))
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	must(t, unix.Mount("test", dir, "autofs", 0, fmt.Sprintf("fd=%d,pgrp=%d,minproto=5,maxproto=5,indirect", pipe[1], unix.Getpgrp())))
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	newRig(t).script("0\nrefused\n", "ls "+dir+" | wc -l; stat "+dir+"/label.example 2>/dev/null || echo refused")
+	if n, err := unix.Read(pipe[0], make([]byte, 512)); err != unix.EAGAIN {
+		t.Errorf("the daemon was asked: %d bytes, %v", n, err)
+	}
 }
 
 // P11: links that a user could have planted are not followed.

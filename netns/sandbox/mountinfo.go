@@ -17,6 +17,7 @@ type mountPoint struct {
 	id     uint64
 	device string // major:minor
 	path   string
+	kind   string  // of filesystem
 	flags  uintptr // MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC
 }
 
@@ -38,15 +39,17 @@ func mountPoints() ([]mountPoint, error) {
 func parseMountinfo(text string) ([]mountPoint, error) {
 	var all []mountPoint
 	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) < 6 {
+		place, source, found := strings.Cut(line, " - ") // optional fields end there
+		fields := strings.Fields(place)
+		if !found || len(fields) < 6 {
 			return nil, fmt.Errorf("parse mount %q: %w", line, unix.EBADMSG)
 		}
+		kind, _, _ := strings.Cut(source, " ")
 		id, err := strconv.ParseUint(fields[0], 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("parse mount %q: %w", line, err)
 		}
-		m := mountPoint{id: id, device: fields[2], path: unescape(fields[4])}
+		m := mountPoint{id: id, device: fields[2], path: unescape(fields[4]), kind: kind}
 		for option := range strings.SplitSeq(fields[5], ",") {
 			m.flags |= mountFlags[option]
 		}
@@ -109,7 +112,12 @@ func (p *pid1) harden(points []mountPoint, v *view) error {
 			continue
 		}
 		if err == nil {
-			err = remount(fd, m.flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV)
+			if m.kind == "autofs" {
+				// A lookup in there makes the host resolve and mount what it names.
+				err = p.cover(fd, "tmpfs", noSUID|noDev|noExec, setting{"mode", "0755"}, setting{"size", "64k"})
+			} else {
+				err = remount(fd, m.flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV)
+			}
 			unix.Close(fd)
 		}
 		if err == nil {

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -79,6 +80,10 @@ var refusals = []refusal{
 var (
 	families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}
 
+	// Protocols that the kernel loads a module for before a hook can refuse them:
+	// DCCP, L2TP, SCTP, SMC.
+	modules = []uint32{unix.IPPROTO_DCCP, unix.IPPROTO_L2TP, unix.IPPROTO_SCTP, 256}
+
 	// The default, and asking which it is.
 	personalities = []uint32{0, 0xffffffff}
 
@@ -152,7 +157,11 @@ func sockets() []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.NETLINK_ROUTE, SkipTrue: 1},
 		bpf.RetConstant{Val: allow},
 	}
-	return append(other, block...)
+	internet := append([]bpf.Instruction{bpf.LoadAbsolute{Off: offArg0, Size: 4}},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.AF_INET6, SkipTrue: uint8(len(modules)) + 3})
+	protocols := oneOf(offArg2, modules, deny|uint32(unix.EPROTONOSUPPORT), allow)
+	return slices.Concat(other, internet, protocols, block)
 }
 
 // seccomp puts the filter on all threads at once.
