@@ -101,9 +101,9 @@ boot() {
 	cp -r "$folder/modules" "$tree/lib/modules"
 	chmod 0755 "$work/root/init" "$tree/init" "$tree/usr/local/bin/gcc"
 	(cd "$work/root" && find . | "$folder/busybox" cpio -o -H newc >"$work/initramfs" 2>/dev/null)
-	nice timeout -k 5 "$limit" qemu-system-x86_64 -accel "$accelerator" -cpu "$cpu" -smp 2 -m 2048 -nographic -nodefaults \
+	nice setpriv --pdeathsig TERM timeout -k 5 "$limit" qemu-system-x86_64 -accel "$accelerator" -cpu "$cpu" -smp 2 -m 2048 -nographic -nodefaults \
 		-serial stdio -no-reboot -kernel "$folder/vmlinuz" -initrd "$work/initramfs" \
-		-append "console=ttyS0 panic=-1 quiet $append" </dev/null 2>&1 | tr -d '\r' >"$log" || true
+		-append "console=ttyS0 panic=-1 oops=panic quiet $append" </dev/null 2>&1 | tr -d '\r' >"$log" || true
 }
 
 printf '%-8s %-28s %-20s %s\n' kernel version package result
