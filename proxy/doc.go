@@ -18,6 +18,9 @@
 //   - the real value of a credential is set on the outgoing request alone, just
 //     before it is written, over verified TLS, and appears in no error, log or
 //     audit record;
+//   - bodies stream in bounded memory. One in which a credential may stand is
+//     held, up to 4 MiB of it and 64 MiB of a session's, and judged before a
+//     byte of the request goes upstream;
 //   - every request and every refused connection leaves one audit record, whose
 //     id is in the refusal that the agent reads;
 //   - no connection, pool, ticket or cache is shared between two Servers.
