@@ -27,6 +27,7 @@ type Options struct {
 	Legacy   bool   // load the legacy object though the kernel has more; for tests
 	Shared   bool   // the cgroup holds more than sessions: unknown namespaces pass instead of being refused
 	Sessions uint32 // how many sessions there may be at a time; 0 means 1024
+	First    uint64 // cookie of a session about to be added, which is prepared during the load; 0: none
 }
 
 // Object owns the loaded programs, their maps and, once attached, their links. It is safe for concurrent use.
@@ -37,6 +38,7 @@ type Object struct {
 
 	mu       sync.Mutex
 	prefixes map[uint64][]redirectPrefix // what to delete with a session
+	first    *uint64                     // key of the session whose handshakes were stored by Load; nil: none
 
 	// A link that is garbage-collected closes, and its hook is gone without a word. These are the only references.
 	links []*link.RawLink
@@ -75,7 +77,12 @@ func (o *Object) load(options Options) error {
 	if err := raiseMemlock(); err != nil {
 		return err
 	}
-	if err := spec.LoadAndAssign(&o.objects, nil); err != nil {
+	if options.First != 0 {
+		err = o.loadWithFirst(spec, options.First)
+	} else {
+		err = spec.LoadAndAssign(&o.objects, nil)
+	}
+	if err != nil {
 		return err
 	}
 	if err := o.objects.Ledgers.Put(strangers, &redirectLedger{}); err != nil {

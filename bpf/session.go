@@ -61,8 +61,10 @@ func (o *Object) store(key uint64, value *redirectSession, prefixes []redirectPr
 	if err := o.objects.Leftovers.Put(key, &redirectLeftovers{}); err != nil {
 		return fmt.Errorf("store leftovers: %w", err)
 	}
-	if err := o.storeHandshakes(key); err != nil {
-		return fmt.Errorf("store handshakes: %w", err)
+	if !o.takeFirst(key) {
+		if err := o.storeHandshakes(o.objects.Inflight, key); err != nil {
+			return fmt.Errorf("store handshakes: %w", err)
+		}
 	}
 	for _, prefix := range prefixes {
 		if err := o.objects.Prefixes.Put(&prefix, uint32(1)); err != nil {
@@ -76,13 +78,13 @@ func (o *Object) store(key uint64, value *redirectSession, prefixes []redirectPr
 }
 
 // storeHandshakes gives the session an in-flight map of its own. The outer map holds a reference to it.
-func (o *Object) storeHandshakes(key uint64) error {
+func (o *Object) storeHandshakes(inflight *ebpf.Map, key uint64) error {
 	handshakes, err := ebpf.NewMap(o.handshakes.Copy())
 	if err != nil {
 		return err
 	}
 	defer handshakes.Close()
-	return o.objects.Inflight.Put(key, handshakes)
+	return inflight.Put(key, handshakes)
 }
 
 // RemoveSession forgets the session: its namespace is refused from now on. It is not an error if there is none.

@@ -40,20 +40,23 @@ func loadKernelHalf(agent *os.File) <-chan *kernelHalf {
 	return done
 }
 
-// load does its three independent parts side by side: each waits for the
-// kernel most of its time.
+// load does its two independent parts side by side: each waits for the kernel
+// most of its time.
 func (h *kernelHalf) load(agent *os.File) error {
-	var errs [3]error
+	var errs [2]error
 	var wg sync.WaitGroup
-	wg.Go(func() { errs[0] = h.attach(agent) })
-	wg.Go(func() { errs[1] = h.makeNamespace() })
-	wg.Go(func() { h.steer, errs[2] = bpf.LoadSteer() })
+	wg.Go(func() {
+		if errs[0] = h.makeNamespace(); errs[0] == nil {
+			errs[0] = h.attach(agent)
+		}
+	})
+	wg.Go(func() { h.steer, errs[1] = bpf.LoadSteer() })
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }
 
 func (h *kernelHalf) attach(agent *os.File) (err error) {
-	if h.programs, err = bpf.Load(bpf.Options{}); err != nil {
+	if h.programs, err = bpf.Load(bpf.Options{First: h.cookie}); err != nil {
 		return err
 	}
 	if err = h.programs.Attach(agent); err != nil {

@@ -78,12 +78,40 @@ func Profiles() []Profile { return slices.Clone(profiles()) }
 
 // ProfileNamed returns the profile of that name or alias.
 func ProfileNamed(name string) (*Profile, bool) {
+	if !mentioned(name) {
+		return nil, false
+	}
 	for _, p := range profiles() {
 		if p.Name == name || slices.Contains(p.Aliases, name) {
 			return &p, true
 		}
 	}
 	return nil, false
+}
+
+// mentioned tells whether a name or alias may be a profile's, without parsing
+// any: most commands are none's, and parsing all takes some milliseconds of
+// every start.
+func mentioned(name string) bool {
+	if name == "" {
+		return false
+	}
+	entries, err := profileFiles.ReadDir("profiles")
+	if err != nil {
+		return true
+	}
+	for _, e := range entries {
+		data, err := profileFiles.ReadFile(path.Join("profiles", e.Name()))
+		if err != nil {
+			return true
+		}
+		for line := range strings.Lines(string(data)) {
+			if (strings.HasPrefix(line, "name:") || strings.HasPrefix(line, "aliases:")) && strings.Contains(line, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func profileNames() string {
