@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package test holds what is proved about the repository and the program as a
-// whole; this file holds the fences between the rooms of the house.
 package test
 
 import (

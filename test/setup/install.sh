@@ -110,6 +110,7 @@ group_clients() {
 	need ca-certificates
 	need git
 	need_for curl curl
+	need_for openssl openssl
 	need_for node nodejs
 	need_for npm npm
 	need_for javac default-jdk-headless

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build root
+
+// The clients here are what make test installs; they need no root themselves.
+
 package ca
 
 import (
@@ -49,10 +53,7 @@ func need(t *testing.T, tool string) string {
 	if err == nil {
 		return path
 	}
-	if toolsRequired {
-		t.Fatal(err)
-	}
-	t.Skip(err, "(make test installs it)")
+	t.Fatal(err, "(make test installs it)")
 	return ""
 }
 
