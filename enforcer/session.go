@@ -39,8 +39,9 @@ type Config struct {
 
 	Stdin, Stdout, Stderr *os.File
 
-	Logger *slog.Logger
-	Notify func(line string) // what the person at the terminal should know
+	Logger   *slog.Logger
+	Notify   func(line string) // what the person at the terminal should know
+	Attended bool              // a person reads it: the end of the session is summed up
 }
 
 // Session is a running agent and everything that holds it.
@@ -54,8 +55,9 @@ type Session struct {
 	kernel  *kernelHalf
 	proxy   *proxyProcess
 	child   *sandbox.Child
-	started bool       // the agent executes, or did
-	broken  chan error // the proxy ended before the agent
+	autorun map[string]stamp // files that run by themselves, as they were
+	started bool             // the agent executes, or did
+	broken  chan error       // the proxy ended before the agent
 	closing chan struct{}
 }
 
@@ -206,6 +208,7 @@ func (s *Session) launch(spec *policy.Session) error {
 	}
 	extra := slices.Concat(s.around.env, profileEnviron(spec), sandbox.TrustEnv(),
 		placeholderEnviron(spec, s.proxy.placeholders), gitEnviron(spec))
+	s.autorun = s.stampAutorun()
 	err = s.child.Launch(sandbox.Launch{
 		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
 		CA: s.proxy.ca, SystemRoots: names.roots,
@@ -256,10 +259,12 @@ func (s *Session) Wait() (sandbox.Status, error) {
 	}()
 	select {
 	case o := <-ended:
+		s.tellAutorun(s.autorun)
 		return o.status, o.err
 	case err := <-s.broken:
 		killErr := s.child.Signal(syscall.SIGKILL) // ends init, and with it every process
 		<-ended
+		s.tellAutorun(s.autorun)
 		return sandbox.Status{}, errors.Join(fmt.Errorf("%w: %w", ErrProxyDied, err), killErr)
 	}
 }

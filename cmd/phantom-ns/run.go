@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
@@ -77,7 +78,7 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 		Command: command, With: f.with, Allow: f.allow, Write: f.write,
 		Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr,
 		Caller: enforcer.CallerEnviron(), Logger: e.logger(),
-		Notify: func(line string) { e.say("%s", line) },
+		Notify: func(line string) { e.say("%s", line) }, Attended: term.IsTerminal(int(e.stderr.Fd())),
 	}
 	var err error
 	if config.User, err = enforcer.FindUser(f.user, e.getenv("SUDO_UID")); err != nil {
