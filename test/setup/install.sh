@@ -86,7 +86,8 @@ explain() {
 group_rig() {
 	local p
 	for p in vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
-		qemu-system-x86 qemu-utils dnsmasq-base mmdebstrap e2fsprogs openssh-client iproute2 rsync; do
+		qemu-system-x86 qemu-utils dnsmasq-base mmdebstrap e2fsprogs openssh-client iproute2 rsync \
+		iptables debian-archive-keyring gcc libc6-dev xz-utils util-linux; do
 		need "$p"
 	done
 }
