@@ -156,6 +156,7 @@ func (s *Server) judgeRules(x *exchange) *refusal {
 		Path:    path,
 		Bare:    x.finding.Bare,
 		Foreign: x.finding.Foreign,
+		Carries: x.upgrade || x.length != 0 && (x.method == http.MethodGet || x.method == http.MethodHead),
 	}
 	if len(x.finding.Matched) == 0 {
 		return s.judgeRequest(x, q)

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -110,10 +111,16 @@ func openAnything(path string) (int, error) {
 }
 
 // hide covers the paths that the agent shall not see.
-func (p *pid1) hide(*view) error {
+func (p *pid1) hide(v *view) error {
 	for _, path := range p.body.Spec.Hide {
 		target, err := openAnything(path)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+			// Where the agent writes, one session may have moved it for the next.
+			if slices.ContainsFunc(v.write, func(s source) bool { return within(path, s.path) }) {
+				if err := p.warn("nothing to hide at %q: has it been moved?", path); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		if err == nil {

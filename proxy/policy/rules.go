@@ -154,7 +154,11 @@ func (r *Rules) Request(q Request) Verdict {
 		return refuse(ReasonForeign, http.StatusForbidden, g.connect.Rule,
 			"only the session's placeholders pass here; foreign_credentials: allow would let others pass")
 	case q.Foreign || g.listed:
-		return g.list.judge(q.Method, q.Path, g.entry)
+		v := g.list.judge(q.Method, q.Path, g.entry)
+		if q.Carries && v.Allow {
+			v = g.list.judge(http.MethodPost, q.Path, g.entry)
+		}
+		return v
 	}
 	return g.bare(q)
 }
@@ -176,7 +180,7 @@ func (g *gate) bare(q Request) Verdict {
 	if _, form := readPath(q.Path); form == malformed {
 		return refuse(ReasonTarget, http.StatusBadRequest, g.connect.Rule, "send an absolute path in its percent-encoded form")
 	}
-	if g.anonymous == AnonymousRead && isRead(q.Method, q.Path) {
+	if g.anonymous == AnonymousRead && !q.Carries && isRead(q.Method, q.Path) {
 		return Verdict{Allow: true, Reason: ReasonAllowed, Rule: g.connect.Rule}
 	}
 	v := refuse(ReasonNoCredential, http.StatusUnauthorized, g.connect.Rule, "send the placeholder of the credential that is bound to this host")

@@ -40,6 +40,9 @@ type Request struct {
 	Credential *Credential
 	Bare       bool // no credential of any kind; also assumed when neither Credential nor Foreign is set
 	Foreign    bool // carries a credential that is not the session's
+	// Carries is set when the request carries bytes of its own upstream though its
+	// method reads: an upgrade, or a body. Without a credential it is a write.
+	Carries bool
 }
 
 // Verdict on a request. Status is what the agent is answered when Allow is
