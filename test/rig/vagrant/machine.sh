@@ -39,6 +39,7 @@ ip link set lo up
 
 # The tools' disk, from the host's Go, modules and the cache that run.sh filled.
 goroot=$(go env GOROOT) modules=$(go env GOMODCACHE)
+mkdir -p "$rig/pool" # box.sh empties it for a new box
 tools=$rig/pool/tools.img
 staging=$(mktemp -d)
 mount -t tmpfs tmpfs "$staging"
