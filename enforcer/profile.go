@@ -65,6 +65,7 @@ func (s *Session) askHost(p *policy.Profile, found *surroundings) {
 	}
 	written := s.realPaths(found.state)
 	for _, g := range p.Registries() {
+		told := len(found.told)
 		settings := callerSettings(s.config.Caller)
 		for _, name := range g.Files {
 			settings = append(settings, s.readSettings(name, written, found)...)
@@ -73,6 +74,11 @@ func (s *Session) askHost(p *policy.Profile, found *surroundings) {
 		found.registries = append(found.registries, endpoints...)
 		for _, problem := range problems {
 			found.tell("registry not allowed: %s", problem)
+		}
+		if len(endpoints) == 0 && len(found.told) == told && g == p.Registry {
+			// What a tool uses when nothing is configured is in its code, and is
+			// not for us to know.
+			found.tell("no registry is configured for %s: name it in %s, or with --allow HOST", p.Name, g.Files[len(g.Files)-1])
 		}
 		found.pass(g, s.config.Caller)
 	}

@@ -21,7 +21,7 @@ const (
 	agentHosts = "github.com gist.github.com gitlab.com codeload.github.com objects.githubusercontent.com release-assets.githubusercontent.com " +
 		"raw.githubusercontent.com media.githubusercontent.com github-cloud.githubusercontent.com nodejs.org static.rust-lang.org"
 	gitHosts        = "github.com gist.github.com gitlab.com codeload.github.com objects.githubusercontent.com release-assets.githubusercontent.com raw.githubusercontent.com media.githubusercontent.com github-cloud.githubusercontent.com"
-	agentRegistries = "https://registry.npmjs.org/ https://pypi.org/simple/ https://index.crates.io/"
+	agentRegistries = ""
 	agentEnv        = "PIP_DISABLE_PIP_VERSION_CHECK=1 npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false"
 	npmEnv          = "npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false"
 	many            = "anthropic openai gemini openrouter groq mistral deepseek xai"
@@ -43,13 +43,13 @@ func TestProfiles(t *testing.T) {
 			"GOOSE_DISABLE_KEYRING=1 GOOSE_TELEMETRY_OFF=1 " + agentEnv, ""},
 		"gh":     {"", "github", gitHosts, "", "", "", "GH_NO_UPDATE_NOTIFIER=1", ""},
 		"git":    {"", "github gitlab huggingface", gitHosts, "", "", "", "", ""},
-		"npm":    {"npx pnpm pnpx", "", "nodejs.org " + gitHosts, "", "https://registry.npmjs.org/", "", npmEnv, ""},
-		"pip":    {"pipx", "", gitHosts, "", "https://pypi.org/simple/", "", "PIP_DISABLE_PIP_VERSION_CHECK=1", ""},
-		"uv":     {"uvx", "", gitHosts, "", "https://pypi.org/simple/", "", "", ""},
+		"npm":    {"npx pnpm pnpx", "", "nodejs.org " + gitHosts, "", "", "", npmEnv, ""},
+		"pip":    {"pipx", "", gitHosts, "", "", "", "PIP_DISABLE_PIP_VERSION_CHECK=1", ""},
+		"uv":     {"uvx", "", gitHosts, "", "", "", "", ""},
 		"python": {},
 		"node":   {aliases: "nodejs"},
-		"cargo":  {"", "", "static.rust-lang.org " + gitHosts, "", "https://index.crates.io/", "", "", ""},
-		"go":     {"", "", "storage.googleapis.com " + gitHosts, "", "https://proxy.golang.org/", "", "", ""},
+		"cargo":  {"", "", "static.rust-lang.org " + gitHosts, "", "", "", "", ""},
+		"go":     {"", "", "storage.googleapis.com " + gitHosts, "", "", "", "", ""},
 		"docker": {"docker-compose nerdctl", "", "", "", "", "", "", ""},
 	}
 	if got, all := len(Profiles()), len(want); got != all {
@@ -126,7 +126,7 @@ func TestEveryProfileCompiles(t *testing.T) {
 			}
 			for _, g := range p.Registries() {
 				found, problems := g.Endpoints(nil)
-				if len(found) == 0 || problems != nil || !strings.HasPrefix(found[0].Rule, "profiles/") {
+				if len(found) != 0 || problems != nil { // what is not configured is not known
 					t.Errorf("registry: %+v %v", found, problems)
 				}
 			}

@@ -69,7 +69,7 @@ func (r *reader) registry(n *node) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range []string{"default", "files", "replaces"} {
+	for _, key := range []string{"files", "replaces"} {
 		if given[key] == nil {
 			return nil, r.fail(n, "registry.%s: missing", key)
 		}

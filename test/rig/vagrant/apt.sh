@@ -18,7 +18,8 @@ shift 2
 state=$here/../../../build/rig/apt/$suite
 mkdir -p "$state"/{lists/partial,cache/archives/partial,download,none}
 state=$(cd "$state" && pwd)
-mirror=${RIG_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this machine itself uses.
+mirror=${RIG_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -m1 -v security | sed 's|/$||')}
 
 touch "$state/status"
 sources="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"

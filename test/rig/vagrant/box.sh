@@ -17,7 +17,8 @@ root=$(cd "$here/../../.." && pwd)
 name=$1
 boxes=$root/build/rig/boxes
 folder=$boxes/$name
-mirror=${RIG_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this machine itself uses.
+mirror=${RIG_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -m1 -v security | sed 's|/$||')}
 size=12G
 
 # The groups of test/setup/install.sh that the guest's tests need, installed by
