@@ -35,6 +35,13 @@ func packet6(next byte, port uint16) []byte {
 	return frame(unix.ETH_P_IPV6, binary.BigEndian.AppendUint16(append(ip, 0, 9), port))
 }
 
+// jumbo6 is what the kernel makes of a batch of TCP segments that IPv6's length has no room for.
+func jumbo6(next, option byte) []byte {
+	packet := packet6(0, 443)
+	at := 14 + 40
+	return slices.Concat(packet[:at], []byte{next, 0, option, 4, 0, 1, 0, 0}, packet[at:])
+}
+
 // The packets here belong to a socket that no session made, on lo: streams pass, since connect judged them, and nothing
 // else does. TestEverythingElseIsRefused of test/redirect has the rest, with sockets of a session.
 func TestEgress(t *testing.T) {
@@ -50,6 +57,9 @@ func TestEgress(t *testing.T) {
 		{"tcp fragment", packet4(0x45, 1, unix.IPPROTO_TCP, 443), ReasonPacket},
 		{"tcp of version 5", packet4(0x55, 0, unix.IPPROTO_TCP, 443), ReasonPacket},
 		{"tcp6 behind a routing header", packet6(unix.IPPROTO_ROUTING, 443), ReasonPacket},
+		{"tcp6 of more than 64 KiB", jumbo6(unix.IPPROTO_TCP, 0xc2), ReasonPass},
+		{"udp6 behind a jumbo header", jumbo6(unix.IPPROTO_UDP, 0xc2), ReasonPacket},
+		{"tcp6 behind another hop-by-hop option", jumbo6(unix.IPPROTO_TCP, 0x05), ReasonPacket},
 		{"icmp", packet4(0x45, 0, unix.IPPROTO_ICMP, 0), ReasonPacket},
 		{"icmp6", packet6(unix.IPPROTO_ICMPV6, 0), ReasonPacket},
 		{"sctp", packet4(0x45, 0, unix.IPPROTO_SCTP, 0), ReasonPacket},

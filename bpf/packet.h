@@ -33,7 +33,31 @@ static __always_inline bool read_packet4(struct __sk_buff *skb, struct request *
 	return read_port(skb, sizeof(ip), request);
 }
 
-/* Extension headers are refused: an unprivileged IPV6_RTHDR does in IPv6 what LSRR does in IPv4. */
+/* What TCP puts in front of a segment batch of more than 64 KiB, which lo carries (RFC 2675, BIG TCP). */
+struct jumbo {
+	__u8 next;
+	__u8 words; /* of 8 bytes, beyond the first */
+	__u8 type;
+	__u8 length;
+	__be32 payload;
+};
+
+enum { HOP_BY_HOP = 0, OPTION_JUMBO = 0xc2, OPTION_JUMBO_LENGTH = 4 };
+
+/* True for the kernel's own jumbo header before TCP; the protocol is then TCP. */
+static __always_inline bool is_jumbo_tcp(struct __sk_buff *skb, struct request *request)
+{
+	struct jumbo jumbo;
+
+	if (bpf_skb_load_bytes(skb, sizeof(struct ipv6hdr), &jumbo, sizeof(jumbo)))
+		return false;
+	if (jumbo.words || jumbo.type != OPTION_JUMBO || jumbo.length != OPTION_JUMBO_LENGTH || jumbo.next != IPPROTO_TCP)
+		return false;
+	request->protocol = IPPROTO_TCP;
+	return true;
+}
+
+/* Other extension headers are refused: an unprivileged IPV6_RTHDR does in IPv6 what LSRR does in IPv4. */
 static __always_inline bool read_packet6(struct __sk_buff *skb, struct request *request)
 {
 	struct ipv6hdr ip;
@@ -44,6 +68,8 @@ static __always_inline bool read_packet6(struct __sk_buff *skb, struct request *
 		return false;
 	__builtin_memcpy(&request->origin.to, &ip.daddr, sizeof(request->origin.to));
 	request->protocol = ip.nexthdr;
+	if (ip.nexthdr == HOP_BY_HOP)
+		return is_jumbo_tcp(skb, request);
 	return read_port(skb, sizeof(ip), request);
 }
 
