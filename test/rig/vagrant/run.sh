@@ -12,8 +12,8 @@
 # kernel ends all of it with the first process in there, however this ends.
 # Boxes stay in build/rig; so do the outputs, in build/rig/vagrant.
 #
-# The client zoo (test/clients) is left out: its programs come from npm and
-# PyPI, and the machines have no way out. RIG_SUITES="./bpf ./netns" runs only
+# test/clients, test/profile and test/http are left out: their programs come
+# from package registries, and the machines have no way out. RIG_SUITES="./bpf ./netns" runs only
 # those packages.
 set -euo pipefail
 umask 022
@@ -33,9 +33,9 @@ flock -n 8 || { echo "rig: another run holds build/rig/vagrant.lock" >&2; exit 1
 # so that no result can be taken from it. What does not build will say so there.
 export GOCACHE=$root/build/rig/gocache CGO_ENABLED=0
 cd "$root"
-suites=${RIG_SUITES:-$(go list ./... | grep -v '/test/clients')}
+suites=${RIG_SUITES:-$(go list ./... | grep -vE '/test/(clients|profile|http)$')}
 suites=$(tr '\n' ' ' <<<"$suites")
-echo "rig: suites: all but test/clients${RIG_SUITES:+, and of those only $RIG_SUITES}" >&2
+echo "rig: suites: all but test/clients, test/profile and test/http${RIG_SUITES:+, and of those only $RIG_SUITES}" >&2
 for tags in netgo,osusergo netgo,osusergo,root; do
 	nice go vet -tags "$tags" ./... >"$out/warm.log" 2>&1 || true
 	nice go list -tags "$tags" -deps -test -export -e ./... >>"$out/warm.log" 2>&1 || true
