@@ -171,7 +171,7 @@ func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File) (swap.C
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
 	}
-	return swap.Credential{Policy: c, Placeholder: placeholder, Value: entry.Value}, nil
+	return swap.Credential{Policy: c, Placeholder: placeholder, Value: secret.NewCell(entry.Value)}, nil
 }
 
 // newAuthority makes the session's CA. It is constrained to the session's

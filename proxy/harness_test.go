@@ -262,7 +262,7 @@ func credentials(t testing.TB, session *policy.Session) []swap.Credential {
 			t.Fatal(err)
 		}
 		t.Cleanup(value.Wipe)
-		c.Value = value
+		c.Value = secret.NewCell(value)
 		list = append(list, c)
 	}
 	return list

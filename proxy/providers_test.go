@@ -132,7 +132,7 @@ func twoCredentials(t *testing.T, session *policy.Session) *swap.Set {
 		t.Fatal(err)
 	}
 	t.Cleanup(value.Wipe)
-	list[1].Placeholder, list[1].Value = otherHolder, value
+	list[1].Placeholder, list[1].Value = otherHolder, secret.NewCell(value)
 	return swap.New(list)
 }
 

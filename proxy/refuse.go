@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
@@ -102,7 +103,7 @@ func sendRefusal(x *exchange, err error) *refusal {
 			return bodyRefusal(failure)
 		}
 	}
-	if errors.Is(err, swap.ErrNoValue) || errors.Is(err, swap.ErrUnfit) {
+	if errors.Is(err, secret.ErrNoValue) || errors.Is(err, swap.ErrUnfit) {
 		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonCredentialUnavailable, cause: err}
 	}
 	return dialRefusal(err)

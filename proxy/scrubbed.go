@@ -3,22 +3,38 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
 	"github.com/phantom-ns/phantom-ns/proxy/scrub"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
 // newScrubber looks for every credential of the session: one host may have
 // learnt from another what it never got from us.
 func newScrubber(credentials *swap.Set) (*scrub.Scrubber, error) {
-	var pairs []scrub.Pair
-	for _, c := range credentials.Credentials() {
-		pairs = append(pairs, scrub.Pair{Secret: c.Value, Placeholder: c.Placeholder})
+	s, err := scrub.New(nil)
+	if err != nil {
+		return nil, err
 	}
-	return scrub.New(pairs)
+	return s, teach(s, credentials)
+}
+
+// teach makes s look for the values that credentials have now. One without a
+// value is sent nowhere.
+func teach(s *scrub.Scrubber, credentials *swap.Set) error {
+	for _, c := range credentials.Credentials() {
+		err := c.Value.Use(func(v secret.Value) error {
+			return s.Add([]scrub.Pair{{Secret: v, Placeholder: c.Placeholder}})
+		})
+		if err != nil && !errors.Is(err, secret.ErrNoValue) {
+			return err
+		}
+	}
+	return nil
 }
 
 // scrubbed tells whether the exchange's answer is searched: every answer of a

@@ -38,9 +38,9 @@ func (s *Scrubber) Header(header http.Header) {
 
 // named reports whether name holds a credential as it is, in any case.
 func (s *Scrubber) named(name string) bool {
-	text := []byte(name)
-	for i := range s.patterns {
-		p := &s.patterns[i]
+	text, patterns := []byte(name), s.current.Load().patterns
+	for i := range patterns {
+		p := &patterns[i]
 		for n := len(p.values); p.kind == asOctets && n <= len(text); n++ {
 			if bytes.EqualFold(text[n-len(p.values):n], p.values) {
 				return true

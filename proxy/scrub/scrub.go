@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
@@ -32,10 +35,17 @@ func (p Pair) check() error {
 	return nil
 }
 
-// Scrubber finds the credentials of one session. It is never written after
-// [New] and safe for any number of streams.
+// Scrubber finds the credentials of one session. It is safe for any number of
+// streams, and learns more of them while streams run: see [Scrubber.Add].
 type Scrubber struct {
-	store    secret.Value // the values of all patterns
+	current atomic.Pointer[table]
+	adding  sync.Mutex
+}
+
+// table is what a Scrubber knows at one time. It is never written after it was
+// published; the next one shares its patterns.
+type table struct {
+	stores   []secret.Value // the values of all patterns
 	patterns []pattern
 	starts   [256][]uint16 // patterns by their first character
 	filter
@@ -46,51 +56,99 @@ type Scrubber struct {
 // Scrubber finds nothing.
 func New(pairs []Pair) (*Scrubber, error) {
 	s := &Scrubber{}
-	if err := s.load(pairs); err != nil {
+	s.current.Store(&table{})
+	if err := s.add(pairs); err != nil {
 		return nil, fmt.Errorf("make scrubber: %w", err)
 	}
-	for i := range s.patterns {
-		p := &s.patterns[i]
-		for _, c := range p.chars(0) {
-			s.starts[c] = append(s.starts[c], uint16(i))
-		}
-		s.filter.add(p)
-	}
-	s.filter.finish()
 	return s, nil
 }
 
-// load makes the patterns.
-func (s *Scrubber) load(pairs []Pair) error {
-	size := 0
-	for i, pair := range pairs {
-		if err := pair.check(); err != nil {
-			return fmt.Errorf("pair %d: %w", i, err)
-		}
-		size += storeSize(pair.Secret.Len())
-	}
-	var err error
-	if s.store, err = secret.New(make([]byte, size)); err != nil {
-		return err
-	}
-	room := s.store.Reveal()[:0]
-	for _, pair := range pairs {
-		var patterns []pattern
-		patterns, room = patternsOf(room, pair.Secret.Reveal(), []byte(pair.Placeholder))
-		s.patterns = append(s.patterns, patterns...)
-	}
-	if len(s.patterns) > maxPatterns {
-		s.Wipe()
-		return errors.New("too many credentials")
+// Add makes the Scrubber look for more credentials, in every stream from its
+// next read on. What it knows it keeps: a credential that was replaced may still
+// stand in an answer. One that it knows already costs nothing. After an error it
+// is as it was.
+func (s *Scrubber) Add(pairs []Pair) error {
+	if err := s.add(pairs); err != nil {
+		return fmt.Errorf("teach scrubber: %w", err)
 	}
 	return nil
+}
+
+func (s *Scrubber) add(pairs []Pair) error {
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	next, err := s.current.Load().with(pairs)
+	if err == nil {
+		s.current.Store(next)
+	}
+	return err
+}
+
+// with is a table that has the patterns of pairs too.
+func (t *table) with(pairs []Pair) (*table, error) {
+	fresh, size := make([]Pair, 0, len(pairs)), 0
+	for i, pair := range pairs {
+		if err := pair.check(); err != nil {
+			return nil, fmt.Errorf("pair %d: %w", i, err)
+		}
+		if !t.knows(pair.Secret.Reveal()) {
+			fresh = append(fresh, pair)
+			size += storeSize(pair.Secret.Len())
+		}
+	}
+	if len(fresh) == 0 {
+		return t, nil
+	}
+	store, err := secret.New(make([]byte, size))
+	if err != nil {
+		return nil, err
+	}
+	next := &table{
+		stores: append(slices.Clip(t.stores), store), patterns: slices.Clone(t.patterns),
+		starts: t.starts, filter: t.filter,
+	}
+	room := store.Reveal()[:0]
+	for _, pair := range fresh {
+		var patterns []pattern
+		patterns, room = patternsOf(room, pair.Secret.Reveal(), []byte(pair.Placeholder))
+		next.patterns = append(next.patterns, patterns...)
+	}
+	if len(next.patterns) > maxPatterns {
+		store.Wipe()
+		return nil, errors.New("too many credentials")
+	}
+	next.index(len(t.patterns))
+	return next, nil
+}
+
+// index takes the patterns from number first on into starts and filter.
+func (t *table) index(first int) {
+	for i := first; i < len(t.patterns); i++ {
+		p := &t.patterns[i]
+		for _, c := range p.chars(0) {
+			t.starts[c] = append(slices.Clip(t.starts[c]), uint16(i))
+		}
+		t.filter.add(p)
+	}
+	t.filter.finish()
+}
+
+// knows reports whether value is among what is looked for.
+func (t *table) knows(value []byte) bool {
+	return slices.ContainsFunc(t.patterns, func(p pattern) bool {
+		return p.kind == asOctets && bytes.Equal(p.values, value)
+	})
 }
 
 // maxPatterns is what an index of 16 bits reaches: some 8,000 credentials.
 const maxPatterns = 1 << 16
 
 // Wipe overwrites the copies. No stream may use the Scrubber any more.
-func (s *Scrubber) Wipe() { s.store.Wipe() }
+func (s *Scrubber) Wipe() {
+	for _, store := range s.current.Load().stores {
+		store.Wipe()
+	}
+}
 
 // Bytes appends src, a whole text, to dst with the placeholders in it.
 func (s *Scrubber) Bytes(dst, src []byte) []byte {
@@ -104,10 +162,11 @@ func (s *Scrubber) Bytes(dst, src []byte) []byte {
 // The rest begins a pattern and wants more bytes behind it; with last there is
 // no rest.
 func (s *Scrubber) scan(buf []byte, last bool) (done int) {
-	if len(s.patterns) == 0 {
+	t := s.current.Load()
+	if len(t.patterns) == 0 {
 		return len(buf)
 	}
-	search := search{Scrubber: s, buf: buf, last: last}
+	search := search{table: t, buf: buf, last: last}
 	for {
 		hit := search.next()
 		switch {

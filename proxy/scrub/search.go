@@ -4,7 +4,7 @@ package scrub
 
 // search goes through one buffer. It visits each place at most once, in order.
 type search struct {
-	*Scrubber
+	*table
 	buf    []byte
 	last   bool // nothing comes behind buf
 	at     int  // the next place to look at

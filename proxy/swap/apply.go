@@ -10,29 +10,23 @@ import (
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
-// Errors of [Finding.Apply].
-var (
-	// ErrNoValue is a credential whose value is gone, by rotation or revocation.
-	ErrNoValue = errors.New("apply credential: no value")
-	// ErrUnfit is a value with characters that its position cannot carry.
-	ErrUnfit = errors.New("apply credential: the value cannot stand in this position")
-)
+// ErrUnfit is a value with characters that its position cannot carry.
+var ErrUnfit = errors.New("apply credential: the value cannot stand in this position")
 
 // Apply removes the placeholders and sets the real values where upstream wants
 // them. It is called on the outgoing request, whose target and content are
 // those that were judged, as the last thing before it is written. A Finding
-// without Matched changes nothing.
+// without Matched changes nothing. The errors are [ErrUnfit] and, for a value
+// that is gone by rotation or revocation, [secret.ErrNoValue].
 func (f *Finding) Apply(r *Request) error {
 	a := application{finding: f, request: r, user: f.user, password: f.password}
 	for i := range f.Matched {
 		m := &f.Matched[i]
-		value := m.Credential.Value.Reveal()
-		if len(value) == 0 {
-			return ErrNoValue
-		}
-		if err := a.credential(m, value); err != nil {
+		err := m.Credential.Value.Use(func(v secret.Value) error { return a.credential(m, v.Reveal()) })
+		if err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
 // replaceItem replaces one item of a list in a header, spaces around it and
@@ -89,8 +90,12 @@ func (f *Finding) Restore(header http.Header) {
 	for _, m := range f.Matched {
 		for _, p := range m.places {
 			if p.position.Kind == policy.PositionSubprotocol {
-				for replaceItem(header[protocolHeader], ",", p.item+string(m.Credential.Value.Reveal()), p.item+m.Credential.Placeholder) {
-				}
+				// Without a value there is nothing to put back.
+				_ = m.Credential.Value.Use(func(v secret.Value) error {
+					for replaceItem(header[protocolHeader], ",", p.item+string(v.Reveal()), p.item+m.Credential.Placeholder) {
+					}
+					return nil
+				})
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func newPair(t testing.TB, first, second policy.Credential) (*Set, []*policy.Cre
 			t.Fatal(err)
 		}
 		t.Cleanup(value.Wipe)
-		list = append(list, Credential{Policy: c.policy, Placeholder: c.holder, Value: value})
+		list = append(list, Credential{Policy: c.policy, Placeholder: c.holder, Value: secret.NewCell(value)})
 	}
 	return New(list), []*policy.Credential{&first, &second}
 }
@@ -140,7 +140,7 @@ func TestTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer value.Wipe()
-	set.credentials[0].Value = value
+	set.credentials[0].Value = secret.NewCell(value)
 	if _, r := run(t, set, bound, Request{Header: header(), Target: "/" + holder + "/x"}); r.Target != "/87654321:canary=+%3B%2F%3F%23%250123/x" {
 		t.Errorf("target %s", r.Target)
 	}

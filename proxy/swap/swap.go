@@ -17,7 +17,7 @@ import (
 type Credential struct {
 	Policy      *policy.Credential
 	Placeholder string       // what the agent holds; at least 16 octets, or it would be found by accident
-	Value       secret.Value // the real one
+	Value       *secret.Cell // the real one, as it is at the time
 }
 
 // Set is the credentials of one session. It is read-only.

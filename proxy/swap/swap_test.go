@@ -28,7 +28,7 @@ func newSet(t testing.TB, positions ...policy.Position) (*Set, []*policy.Credent
 	}
 	t.Cleanup(value.Wipe)
 	p := &policy.Credential{Name: "one", Positions: positions}
-	return New([]Credential{{Policy: p, Placeholder: holder, Value: value}}), []*policy.Credential{p}
+	return New([]Credential{{Policy: p, Placeholder: holder, Value: secret.NewCell(value)}}), []*policy.Credential{p}
 }
 
 func basic(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -175,7 +175,7 @@ func TestApplyWithoutValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Matched[0].Credential.Value.Wipe()
-	if err := f.Apply(&Request{Header: h, Target: "/"}); !errors.Is(err, ErrNoValue) {
+	if err := f.Apply(&Request{Header: h, Target: "/"}); !errors.Is(err, secret.ErrNoValue) {
 		t.Errorf("Apply: %v", err)
 	}
 }
@@ -214,7 +214,7 @@ func TestOutboundHeaderIsJudged(t *testing.T) {
 	}
 	defer value.Wipe()
 	p := &policy.Credential{Name: "one", Positions: []policy.Position{bearer}, Outbound: &custom}
-	set := New([]Credential{{Policy: p, Placeholder: holder, Value: value}})
+	set := New([]Credential{{Policy: p, Placeholder: holder, Value: secret.NewCell(value)}})
 	if got := verdict(set.Judge([]*policy.Credential{p}, &Request{Header: header("X-Company-Key", "mine"), Target: "/"})); got != "foreign" {
 		t.Error(got)
 	}

@@ -117,7 +117,7 @@ func rulesFor(t testing.TB, upstream string) (*policy.Rules, *swap.Set) {
 		t.Fatal(err)
 	}
 	t.Cleanup(value.Wipe)
-	return rules, swap.New([]swap.Credential{{Policy: &s.Credentials[0], Placeholder: placeholder, Value: value}})
+	return rules, swap.New([]swap.Credential{{Policy: &s.Credentials[0], Placeholder: placeholder, Value: secret.NewCell(value)}})
 }
 
 // dial is one connection of the agent. One that hangs fails.
