@@ -23,7 +23,8 @@ const profileDeadline = 5 * time.Second
 // surroundings are what a profile finds and makes on the host before the
 // session. Nothing of it stops a session: what fails is told, and missing.
 type surroundings struct {
-	state      []string // folders and files that are there, absolute
+	state      []string   // folders and files that are there, absolute
+	questions  []question // one for each registry
 	registries []policy.Endpoint
 	env        []string // the caller's variables that name registries
 	told       []string // lines for the person at the terminal
@@ -33,9 +34,9 @@ func (a *surroundings) tell(format string, args ...any) {
 	a.told = append(a.told, fmt.Sprintf(format, args...))
 }
 
-// prepareProfile does it all as the user: whatever links lead to, it is what
-// the user could have read and made.
-func (s *Session) prepareProfile() surroundings {
+// prepareProfile reads and makes as the user: whatever links lead to, it is
+// what the user could have read and made. Then it asks, with no rights at all.
+func (s *Session) prepareProfile(group *cgroup) surroundings {
 	p := s.config.Profile
 	if p == nil {
 		return surroundings{}
@@ -47,6 +48,8 @@ func (s *Session) prepareProfile() surroundings {
 		if asked.err != nil {
 			found.tell("profile %s: %v", p.Name, asked.err)
 		}
+		s.askTools(group, found.questions)
+		found.conclude(p)
 		return found
 	case <-time.After(profileDeadline):
 		var late surroundings
@@ -66,21 +69,35 @@ func (s *Session) askHost(p *policy.Profile, found *surroundings) {
 	written := s.realPaths(found.state)
 	for _, g := range p.Registries() {
 		told := len(found.told)
-		settings := callerSettings(s.config.Caller)
+		q := question{registry: g, settings: callerSettings(s.config.Caller)}
 		for _, name := range g.Files {
-			settings = append(settings, s.readSettings(name, written, found)...)
+			q.settings = append(q.settings, s.readSettings(name, written, found)...)
 		}
-		endpoints, problems := g.Endpoints(settings)
-		found.registries = append(found.registries, endpoints...)
-		for _, problem := range problems {
-			found.tell("registry not allowed: %s", problem)
+		// What an agent could have written to, the tool would read as well.
+		if len(found.told) == told && len(g.Ask) > 0 && g.Unsaid(q.settings) {
+			s.lookAt(&q, written)
 		}
-		if len(endpoints) == 0 && len(found.told) == told && g == p.Registry {
-			// What a tool uses when nothing is configured is in its code, and is
-			// not for us to know.
-			found.tell("no registry is configured for %s: name it in %s, or with --allow HOST", p.Name, g.Files[len(g.Files)-1])
-		}
+		q.quiet = len(found.told) > told
+		found.questions = append(found.questions, q)
 		found.pass(g, s.config.Caller)
+	}
+}
+
+// conclude turns settings and answers into the places that may be read from.
+func (a *surroundings) conclude(p *policy.Profile) {
+	for _, q := range a.questions {
+		endpoints, problems := q.registry.Endpoints(append(q.settings, q.answer))
+		a.registries = append(a.registries, endpoints...)
+		for _, problem := range problems {
+			a.tell("registry not allowed: %s", problem)
+		}
+		switch {
+		case len(endpoints) > 0 || q.quiet || len(problems) > 0 || q.registry != p.Registry:
+		case q.told != "":
+			a.tell("%s", q.told)
+		default:
+			a.tell("no registry is known for %s: name it in %s, or with --allow HOST", p.Name, q.registry.Files[len(q.registry.Files)-1])
+		}
 	}
 }
 
@@ -152,7 +169,7 @@ func (s *Session) readSettings(name string, written []string, found *surrounding
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if slices.ContainsFunc(written, func(dir string) bool { return real == dir || strings.HasPrefix(real, dir+"/") }) {
+	if isBelow(real, written) {
 		found.tell("registries of %s are not allowed: the session can write that file", name)
 		return nil
 	}
@@ -191,9 +208,7 @@ func (a *surroundings) pass(g *policy.Registry, caller map[string]string) {
 
 // written are the places of state but for those that the policy hides.
 func (a *surroundings) written(hidden []string) []string {
-	return slices.DeleteFunc(slices.Clone(a.state), func(name string) bool {
-		return slices.ContainsFunc(hidden, func(dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") })
-	})
+	return slices.DeleteFunc(slices.Clone(a.state), func(name string) bool { return isBelow(name, hidden) })
 }
 
 // profileEnviron is what the profile puts into the agent's environment.

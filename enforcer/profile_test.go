@@ -41,6 +41,7 @@ func ask(t *testing.T, s *Session, name string) surroundings {
 	}
 	var found surroundings
 	s.askHost(p, &found)
+	found.conclude(p)
 	return found
 }
 

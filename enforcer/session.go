@@ -97,7 +97,7 @@ func (s *Session) start(ctx context.Context) error {
 		return err
 	}
 	half := loadKernelHalf(group.agent)
-	s.around = s.prepareProfile()
+	s.around = s.prepareProfile(group)
 	spec, err := s.startProxy(group)
 	s.kernel = <-half
 	s.undo.push(s.kernel.Close)

@@ -51,26 +51,7 @@ type Variable struct {
 //go:embed profiles/*.yaml
 var profileFiles embed.FS
 
-var profiles = sync.OnceValue(func() []Profile {
-	entries, err := profileFiles.ReadDir("profiles")
-	if err != nil {
-		panic("policy: embedded profiles: " + err.Error())
-	}
-	var out []Profile
-	for _, e := range entries {
-		name := path.Join("profiles", e.Name())
-		data, err := profileFiles.ReadFile(name)
-		if err != nil {
-			panic("policy: embedded profiles: " + err.Error())
-		}
-		p, err := parseProfile(name, data)
-		if err != nil { // the binary itself is broken; tests read every file
-			panic("policy: embedded profiles: " + err.Error())
-		}
-		out = append(out, p)
-	}
-	return out
-})
+var profiles = sync.OnceValue(func() []Profile { return embedded(profileFiles, "profiles", parseProfile) })
 
 // Profiles returns all of them, by name. What the elements point to is shared
 // and not to be changed.

@@ -21,7 +21,7 @@ const (
 	agentHosts = "github.com gist.github.com gitlab.com codeload.github.com objects.githubusercontent.com release-assets.githubusercontent.com " +
 		"raw.githubusercontent.com media.githubusercontent.com github-cloud.githubusercontent.com nodejs.org static.rust-lang.org"
 	gitHosts        = "github.com gist.github.com gitlab.com codeload.github.com objects.githubusercontent.com release-assets.githubusercontent.com raw.githubusercontent.com media.githubusercontent.com github-cloud.githubusercontent.com"
-	agentRegistries = ""
+	agentRegistries = "npm pip"
 	agentEnv        = "PIP_DISABLE_PIP_VERSION_CHECK=1 npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false"
 	npmEnv          = "npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false"
 	many            = "anthropic openai gemini openrouter groq mistral deepseek xai"
@@ -43,13 +43,13 @@ func TestProfiles(t *testing.T) {
 			"GOOSE_DISABLE_KEYRING=1 GOOSE_TELEMETRY_OFF=1 " + agentEnv, ""},
 		"gh":     {"", "github", gitHosts, "", "", "", "GH_NO_UPDATE_NOTIFIER=1", ""},
 		"git":    {"", "github gitlab huggingface", gitHosts, "", "", "", "", ""},
-		"npm":    {"npx pnpm pnpx", "", "nodejs.org " + gitHosts, "", "", "", npmEnv, ""},
-		"pip":    {"pipx", "", gitHosts, "", "", "", "PIP_DISABLE_PIP_VERSION_CHECK=1", ""},
+		"npm":    {"npx pnpm pnpx", "", "nodejs.org " + gitHosts, "", "npm", "", npmEnv, ""},
+		"pip":    {"pipx", "", gitHosts, "", "pip", "", "PIP_DISABLE_PIP_VERSION_CHECK=1", ""},
 		"uv":     {"uvx", "", gitHosts, "", "", "", "", ""},
 		"python": {},
 		"node":   {aliases: "nodejs"},
 		"cargo":  {"", "", "static.rust-lang.org " + gitHosts, "", "", "", "", ""},
-		"go":     {"", "", "storage.googleapis.com " + gitHosts, "", "", "", "", ""},
+		"go":     {"", "", "storage.googleapis.com " + gitHosts, "", "go", "", "", ""},
 		"docker": {"docker-compose nerdctl", "", "", "", "", "", "", ""},
 	}
 	if got, all := len(Profiles()), len(want); got != all {
@@ -80,7 +80,9 @@ func summarise(p *Profile) summary {
 		env = append(env, v.Name+"="+v.Value)
 	}
 	for _, g := range p.Registries() {
-		registries = append(registries, g.Default...)
+		if len(g.Ask) > 0 {
+			registries = append(registries, g.Ask[0])
+		}
 	}
 	return summary{
 		aliases: strings.Join(p.Aliases, " "), credentials: strings.Join(p.Credentials, " "),
@@ -205,7 +207,7 @@ func TestProfileFileIsStrict(t *testing.T) {
 	if _, err := parseProfile("profiles/x.yaml", []byte(good)); err != nil {
 		t.Fatal(err)
 	}
-	registry := "registry: {default: [https://a.test/], files: [~/.rc], replaces: [index]}\n"
+	registry := "registry: {ask: [x, --where], files: [~/.rc], replaces: [index]}\n"
 	for name, c := range map[string]struct{ text, message string }{
 		"unknown key":          {good + "hosts: []\n", "unknown key"},
 		"other name":           {"name: y\n", "want the file's own"},
@@ -225,7 +227,7 @@ func TestProfileFileIsStrict(t *testing.T) {
 		"companion an address": {good + "companions: [10.0.0.1]\n", "bad host name"},
 		"refused for nothing":  {"name: x\nrefuse: y\n", "one needs the other"},
 		"refused with hosts":   {good + "refuse: y\ninstead: z\n", "has no use"},
-		"registry over http":   {good + strings.Replace(registry, "https", "http", 1), "only https"},
+		"registry asks nobody": {good + strings.Replace(registry, "[x, --where]", "[]", 1), "an empty list"},
 		"registry of project":  {good + strings.Replace(registry, "~/.rc", ".rc", 1), "the agent's to write"},
 		"registry unasked":     {good + strings.Replace(registry, ", replaces: [index]", "", 1), "registry.replaces: missing"},
 		"registry pattern":     {good + strings.Replace(registry, "[index]", "['[']", 1), "not a pattern"},

@@ -28,26 +28,33 @@ type Provider struct {
 var providerFiles embed.FS
 
 var providers = sync.OnceValue(func() []Provider {
-	entries, err := providerFiles.ReadDir("providers")
-	if err != nil {
-		panic("policy: embedded providers: " + err.Error())
-	}
-	var out []Provider
-	for _, e := range entries {
-		name := path.Join("providers", e.Name())
-		data, err := providerFiles.ReadFile(name)
-		if err != nil {
-			panic("policy: embedded providers: " + err.Error())
-		}
-		p, err := parseProvider(name, data)
-		if err != nil { // the binary itself is broken; tests read every file
-			panic("policy: embedded providers: " + err.Error())
-		}
-		out = append(out, p)
-	}
-	slices.SortFunc(out, func(a, b Provider) int { return cmp.Compare(a.Name, b.Name) })
-	return out
+	all := embedded(providerFiles, "providers", parseProvider)
+	slices.SortFunc(all, func(a, b Provider) int { return cmp.Compare(a.Name, b.Name) })
+	return all
 })
+
+// embedded parses every file of a folder in the binary, by name. One that does
+// not parse is a broken binary; tests read them all.
+func embedded[T any](files embed.FS, folder string, parse func(file string, data []byte) (T, error)) []T {
+	entries, err := files.ReadDir(folder)
+	if err != nil {
+		panic("policy: embedded " + folder + ": " + err.Error())
+	}
+	var out []T
+	for _, e := range entries {
+		name := path.Join(folder, e.Name())
+		data, err := files.ReadFile(name)
+		if err != nil {
+			panic("policy: embedded " + folder + ": " + err.Error())
+		}
+		one, err := parse(name, data)
+		if err != nil {
+			panic("policy: embedded " + folder + ": " + err.Error())
+		}
+		out = append(out, one)
+	}
+	return out
+}
 
 // Providers returns all of them, by name. The elements' slices are shared and
 // not to be changed.

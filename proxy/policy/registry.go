@@ -13,18 +13,18 @@ import (
 	"strings"
 )
 
-// Registry says where a package manager reads packages from, and how to find
-// out where this user's does. Nothing is run for that: the programs are mostly
-// in places that their user may write (~/.nvm, ~/.cargo/bin, ~/.local/bin), and
-// each of them reads code or names of code from there as it starts. Its
-// configuration says the same.
+// Registry says how to find out where this user's package manager reads
+// packages from. Its configuration is read first. What it uses when that says
+// nothing is in its code, so then it is asked: Ask is run, sealed off like an
+// agent, for the programs are mostly in places that their user may write
+// (~/.nvm, ~/.local/bin).
 type Registry struct {
-	Default  []string            // URLs: what it uses when nothing else is said
-	Beside   map[string][]string // hosts that a registry's host leads to
-	Files    []string            // its configuration of system and user, "~/x" or absolute; never a project's
-	Replaces []string            // settings that stand in for Default, as path.Match patterns; "$NAME" is a variable
-	Adds     []string            // settings that stand beside it
-	Rule     string              // "file:line"
+	Ask      []string // the command that prints it; none: it has no such command
+	After    string   // only the first URL after this text of the output counts; "" is all of them
+	Files    []string // its configuration of system and user, "~/x" or absolute; never a project's
+	Replaces []string // settings that stand in for the answer, as path.Match patterns; "$NAME" is a variable
+	Adds     []string // settings that stand beside it
+	Rule     string   // "file:line"
 }
 
 // Setting is one line of a configuration: "SECTION.KEY", or "KEY" outside of
@@ -47,16 +47,33 @@ func (g *Registry) Reads(variable string) bool {
 	return g.concerns(g.Replaces, "$"+variable) || g.concerns(g.Adds, "$"+variable)
 }
 
-// Endpoints returns what the settings lead to, or the tool's default where
-// none of them replaces it. A problem is one line about a setting that leads
-// nowhere we go; it does not quote the value, which may hold a password.
+// Unsaid reports whether none of the settings stands in for the answer.
+func (g *Registry) Unsaid(settings []Setting) bool {
+	return !slices.ContainsFunc(settings, func(s Setting) bool { return g.concerns(g.Replaces, s.Key) })
+}
+
+// answered is the key of what a tool answered: no tool's own, for they are
+// words.
+const answered = "its answer"
+
+// Answer is the setting that output, which Ask printed, amounts to.
+func (g *Registry) Answer(output string) Setting {
+	value := output
+	if g.After != "" {
+		_, value, _ = strings.Cut(output, g.After)
+		value = urls.FindString(value)
+	}
+	return Setting{Where: strings.Join(g.Ask, " "), Key: answered, Value: value}
+}
+
+// Endpoints returns what the settings lead to. A problem is one line about a
+// setting that leads nowhere we go; it does not quote the value, which may hold
+// a password.
 func (g *Registry) Endpoints(settings []Setting) (found []Endpoint, problems []string) {
-	replaced := false
 	for _, s := range settings {
-		if !g.concerns(g.Replaces, s.Key) && !g.concerns(g.Adds, s.Key) {
+		if s.Key != answered && !g.concerns(g.Replaces, s.Key) && !g.concerns(g.Adds, s.Key) {
 			continue
 		}
-		replaced = replaced || g.concerns(g.Replaces, s.Key)
 		for _, text := range urls.FindAllString(s.Value, -1) {
 			e, err := endpoint(text, s.Where)
 			if err != nil {
@@ -66,27 +83,10 @@ func (g *Registry) Endpoints(settings []Setting) (found []Endpoint, problems []s
 			found = append(found, e)
 		}
 	}
-	if !replaced {
-		for _, text := range g.Default {
-			if e, err := endpoint(text, g.Rule); err == nil { // a test reads every profile
-				found = append(found, e)
-			}
-		}
-	}
-	return g.withBeside(found), problems
-}
-
-func (g *Registry) withBeside(found []Endpoint) []Endpoint {
-	out := slices.Clone(found)
-	for _, e := range found {
-		for _, host := range g.Beside[e.Host] {
-			out = append(out, Endpoint{Host: host, Port: portHTTPS, Rule: e.Rule})
-		}
-	}
-	slices.SortStableFunc(out, func(a, b Endpoint) int {
+	slices.SortStableFunc(found, func(a, b Endpoint) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
 	})
-	return slices.CompactFunc(out, func(a, b Endpoint) bool { return a.Host == b.Host && a.Port == b.Port })
+	return slices.CompactFunc(found, func(a, b Endpoint) bool { return a.Host == b.Host && a.Port == b.Port }), problems
 }
 
 // concerns reports whether a pattern covers key. Tools take "-" for "_" and,

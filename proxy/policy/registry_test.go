@@ -69,6 +69,34 @@ func TestRegistryFollowsTheToolsConfiguration(t *testing.T) {
 	}
 }
 
+func TestRegistryAnswers(t *testing.T) {
+	for name, c := range map[string]struct{ profile, rc, output, want string }{
+		"npm":               {"npm", "", "https://npm.test/\n", "npm.test"},
+		"npm not asked":     {"npm", "registry=https://own.test/\n", "https://npm.test/\n", "own.test"},
+		"npm asked as well": {"npm", "@corp:registry=https://corp.test/\n", "https://npm.test/\n", "corp.test npm.test"},
+		"go":                {"go", "", "https://a.test,https://b.test|direct\n", "a.test b.test"},
+		"go off":            {"go", "", "off\n", ""},
+		"pip":               {"pip", "", "see https://docs.test\n  -i, --index-url <url>  The index (default\n      https://pip.test/simple). As in\n  https://peps.test\n", "pip.test"},
+		"pip says nothing":  {"pip", "", "see https://docs.test\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := ProfileNamed(c.profile)
+			settings := ParseSettings("rc", []byte(c.rc))
+			if p.Registry.Unsaid(settings) {
+				settings = append(settings, p.Registry.Answer(c.output))
+			}
+			found, problems := p.Registry.Endpoints(settings)
+			var got []string
+			for _, e := range found {
+				got = append(got, e.Host)
+			}
+			if strings.Join(got, " ") != c.want || problems != nil {
+				t.Errorf("%q %q; want %q", got, problems, c.want)
+			}
+		})
+	}
+}
+
 func FuzzSettings(f *testing.F) {
 	f.Add("[a]\nregistry = [\"https://a.test\",\n'https://b.test']\n")
 	f.Add("registry=https://me:pw@x.test:99999/\n[[\n]")

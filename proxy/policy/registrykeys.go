@@ -9,19 +9,14 @@ import (
 
 // registryKeys are the keys of a profile's registry.
 var registryKeys = keys[Registry]{
-	"default": func(r *reader, n *node, g *Registry) (err error) {
-		g.Default, err = readSome(r, n, "registry.default", func(r *reader, n *node) (string, error) {
-			text, err := r.str(n, "registry.default")
-			if err == nil {
-				if _, bad := endpoint(text, ""); bad != nil {
-					err = r.fail(n, "registry.default: %v", bad)
-				}
-			}
-			return text, err
-		})
+	"ask": func(r *reader, n *node, g *Registry) (err error) {
+		g.Ask, err = readSome(r, n, "registry.ask", func(r *reader, n *node) (string, error) { return r.str(n, "registry.ask") })
 		return err
 	},
-	"beside": readBeside,
+	"after": func(r *reader, n *node, g *Registry) (err error) {
+		g.After, err = r.str(n, "registry.after")
+		return err
+	},
 	"files": func(r *reader, n *node, g *Registry) (err error) {
 		g.Files, err = readSome(r, n, "registry.files", func(r *reader, n *node) (string, error) {
 			text, err := r.path(n)
@@ -50,17 +45,6 @@ func (r *reader) settingPattern(n *node) (string, error) {
 		}
 	}
 	return text, err
-}
-
-func readBeside(r *reader, n *node, g *Registry) error {
-	g.Beside = make(map[string][]string)
-	return r.pairs(n, "registry.beside", func(key, value *node) error {
-		from, err := r.pattern(key)
-		if err == nil {
-			g.Beside[from], err = readSome(r, value, "registry.beside", (*reader).pattern)
-		}
-		return err
-	})
 }
 
 func (r *reader) registry(n *node) (*Registry, error) {

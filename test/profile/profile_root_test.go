@@ -5,6 +5,7 @@
 package profile
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -113,6 +114,42 @@ func TestNpmReadsItsUsersRegistry(t *testing.T) {
 		if e.Method != "GET" {
 			t.Errorf("%s %s", e.Method, e.Target)
 		}
+	}
+}
+
+// Where nothing is configured, the tool knows: it is asked once, sealed off,
+// and not when an agent could have written it.
+func TestNpmIsAskedForItsRegistry(t *testing.T) {
+	tr := newTrial(t)
+	said := tr.world.Run(rig.Session{Args: []string{"npm", "config", "get", "registry"}})
+	host := strings.Trim(strings.TrimPrefix(strings.TrimSpace(said.Stdout), "https://"), "/")
+	if said.Exit != 0 || host == "" {
+		t.Fatalf("%v", said)
+	}
+	tr.upstream.Serve(host, npmRegistry(t, host))
+	asked := tr.world.Read(askedFile)
+	tr.good(tr.run("npm", "install", "hello"))
+	if got := string(tr.world.Read(rig.Work + "/node_modules/hello/index.js")); !strings.Contains(got, host) {
+		t.Errorf("installed %q", got)
+	}
+	if again := tr.world.Read(askedFile); len(asked) == 0 || string(again) != string(asked) {
+		t.Errorf("asked twice: %s\n%s", asked, again)
+	}
+}
+
+// askedFile is where the answers are remembered.
+var askedFile = fmt.Sprintf("/var/lib/phantom-ns/asked-%d.json", rig.UID)
+
+func TestToolOfTheProjectIsNotAsked(t *testing.T) {
+	tr := newTrial(t)
+	tr.upstream.Serve("evil.test", npmRegistry(t, "evil.test"))
+	tr.world.Give(rig.Work+"/bin/npm", []byte("#!/bin/sh\necho https://evil.test/\n"), 0o755)
+	r := tr.world.Run(rig.Session{
+		Policy: "version: 1\n" + tr.upstream.Hosts(), Env: []string{"PATH=" + rig.Work + "/bin:/usr/bin:/bin"},
+		Args: []string{"/bin/sh", "-c", "curl -sS https://evil.test/hello"}, Flags: []string{"--profile", "npm"},
+	})
+	if n := len(tr.upstream.Exchanges("evil.test")); n != 0 || r.Exit == 0 {
+		t.Errorf("%d requests: %v", n, r)
 	}
 }
 
