@@ -109,6 +109,9 @@ func (s *Server) write(r audit.Record) {
 // relay copies an answer to the agent.
 func (s *Server) relay(x *exchange, resp *http.Response) error {
 	x.record.Verdict, x.record.Reason = audit.Allow, audit.ReasonAllowed
+	if resp.StatusCode == http.StatusUnauthorized {
+		x.finding.Reject()
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols && x.upgrade {
 		return s.relayUpgrade(x, resp)
 	}

@@ -97,7 +97,7 @@ func (x *exchange) bound() []*policy.Credential {
 func (s *Server) judgeCredential(x *exchange) *refusal {
 	bound := x.bound()
 	q := x.swapRequest(x.header)
-	finding, err := s.credentials.Judge(bound, &q)
+	finding, err := s.credentials.Load().Judge(bound, &q)
 	if err != nil {
 		return swapRefusal(err)
 	}

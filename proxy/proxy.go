@@ -75,19 +75,19 @@ const (
 // Server is the broker of one session. It is safe for concurrent use, and may
 // serve several listeners.
 type Server struct {
-	rules       Rules
-	names       Names
-	ca          Authority
-	credentials *swap.Set
-	sink        audit.Sink
-	origin      func(net.Conn) (Origin, error)
-	limits      policy.Limits
-	logger      *slog.Logger
+	rules  Rules
+	names  Names
+	ca     Authority
+	sink   audit.Sink
+	origin func(net.Conn) (Origin, error)
+	limits policy.Limits
+	logger *slog.Logger
 
-	upstream *upstream
-	scrubber *scrub.Scrubber
-	cookies  *cookies
-	h2       *http.Server
+	credentials atomic.Pointer[swap.Set] // replaced whole
+	upstream    *upstream
+	scrubber    *scrub.Scrubber
+	cookies     *cookies
+	h2          *http.Server
 
 	ctx       context.Context // ended by Close
 	cancel    context.CancelFunc
@@ -112,26 +112,27 @@ func New(config Config) (*Server, error) {
 	}
 	config.defaults()
 	s := &Server{
-		rules:       config.Rules,
-		names:       config.Names,
-		ca:          config.CA,
-		credentials: config.Credentials,
-		sink:        config.Sink,
-		origin:      config.Origin,
-		limits:      config.Limits,
-		logger:      config.Logger,
-		slots:       make(chan struct{}, config.Limits.Connections),
-		cookies:     newCookies(),
-		listeners:   make(map[net.Listener]struct{}),
-		conns:       make(map[*agentConn]struct{}),
-		patience:    watchDelay,
+		rules:     config.Rules,
+		names:     config.Names,
+		ca:        config.CA,
+		sink:      config.Sink,
+		origin:    config.Origin,
+		limits:    config.Limits,
+		logger:    config.Logger,
+		slots:     make(chan struct{}, config.Limits.Connections),
+		cookies:   newCookies(),
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[*agentConn]struct{}),
+		patience:  watchDelay,
 	}
 	var err error
 	if s.scrubber, err = newScrubber(config.Credentials); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
+	s.credentials.Store(config.Credentials)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.upstream = newUpstream(config)
+	s.bindMinters(config.Credentials)
 	if err := s.newH2(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}

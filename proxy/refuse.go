@@ -103,8 +103,9 @@ func sendRefusal(x *exchange, err error) *refusal {
 			return bodyRefusal(failure)
 		}
 	}
-	if errors.Is(err, secret.ErrNoValue) || errors.Is(err, swap.ErrUnfit) {
-		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonCredentialUnavailable, cause: err}
+	if errors.Is(err, secret.ErrNoValue) || errors.Is(err, swap.ErrUnfit) || errors.Is(err, swap.ErrMint) {
+		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonCredentialUnavailable, cause: err,
+			hint: "the value of the credential could not be had; the operator's log says why"}
 	}
 	return dialRefusal(err)
 }

@@ -37,6 +37,19 @@ func teach(s *scrub.Scrubber, credentials *swap.Set) error {
 	return nil
 }
 
+// bindMinters gives the credentials that are made what they are made with. What
+// they make is searched for before any request carries it.
+func (s *Server) bindMinters(credentials *swap.Set) {
+	for _, c := range credentials.Credentials() {
+		if c.Minter == nil {
+			continue
+		}
+		c.Minter.Bind(s.ctx, s.upstream, func(v secret.Value) error {
+			return s.scrubber.Add([]scrub.Pair{{Secret: v, Placeholder: c.Placeholder}})
+		})
+	}
+}
+
 // scrubbed tells whether the exchange's answer is searched: every answer of a
 // host that a credential is bound to, whether or not this request carried one
 // (create it with one request, read it with the next).

@@ -24,8 +24,9 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	x.finding.Restore(header)
 	frames := io.Reader(up)
 	if x.scrubbed() {
-		s.scrubber.Header(header)
-		frames = s.scrubber.Frames(up)
+		scrubber := s.scrubber
+		scrubber.Header(header)
+		frames = scrubber.Frames(up)
 	}
 	s.cookies.learn(x.conn.host, header)
 	header["Connection"] = []string{"Upgrade"}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -140,6 +141,9 @@ func (u *upstream) close() {
 // returns the answer's head. It follows no redirect. Errors hold neither the
 // target nor a header value.
 func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error) {
+	if err := x.finding.Mint(ctx); err != nil {
+		return nil, err
+	}
 	q := x.swapRequest(outgoingHeader(x))
 	// Last: from here on header, target and content hold real values.
 	if err := x.finding.Apply(&q); err != nil {
@@ -147,6 +151,29 @@ func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error
 	}
 	return x.conn.transport.RoundTrip(x.request(ctx, &q))
 }
+
+// Do sends a request of our own, to the host of its URL: see [mint.Upstream].
+func (u *upstream) Do(req *http.Request) (*http.Response, error) {
+	host, port := req.URL.Hostname(), uint16(443)
+	if text := req.URL.Port(); text != "" {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("send request: port %q", text)
+		}
+		port = uint16(n)
+	}
+	if req.URL.Scheme != "https" || u.rules.Target(host, port).Connect == "" {
+		return nil, fmt.Errorf("send request to %s: %w", joinHostPort(host, port), errUndeclared)
+	}
+	t, err := u.transport(host, port)
+	if err != nil {
+		return nil, err
+	}
+	return t.RoundTrip(req)
+}
+
+// errUndeclared is a request of our own to where the policy declares nothing.
+var errUndeclared = errors.New("not declared by the policy")
 
 // request builds the outgoing request. Its authority is the connection's name,
 // never the agent's Host.

@@ -42,6 +42,7 @@ var layers = [][]string{
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},
 	{"netns/sandbox/trust", "proxy/dns", "proxy/swap", "proxy/scrub"},
+	{"proxy/mint"},
 	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit"},
 }
 

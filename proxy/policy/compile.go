@@ -45,6 +45,12 @@ func Compile(s *Session) (*Rules, error) {
 		h.CA = slices.Clone(h.CA)
 		r.targets[h.Host] = h
 	}
+	for _, host := range s.Endpoints {
+		if err := checkPattern(host, "endpoints"); err != nil || strings.HasPrefix(host, "*.") {
+			return nil, cmp.Or(err, errors.New("endpoints: a host stands for itself alone"))
+		}
+		r.endpoints = append(r.endpoints, host)
+	}
 	for pattern := range c.patterns() {
 		built, err := c.site(pattern)
 		if err != nil {

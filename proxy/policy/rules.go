@@ -19,6 +19,8 @@ type Rules struct {
 	upstream []netip.Prefix
 	names    []string
 	declared []netip.Prefix
+	// endpoints are hosts for the proxy's own requests
+	endpoints []string
 }
 
 // site is everything that holds for the hosts whose most specific pattern is
@@ -202,12 +204,15 @@ func isRead(method, path string) bool {
 }
 
 // Target says how host is dialled, or has an empty Connect where port of host is
-// not declared. An address in hosts.connect is its own allowance; a name there
+// not declared, nor an endpoint of the proxy's own. An address in hosts.connect is its own allowance; a name there
 // is resolved and needs networks like any other.
 func (r *Rules) Target(host string, port uint16) Target {
 	g, _ := r.gate(host, port)
 	if g == nil {
-		return Target{}
+		if port != portHTTPS || !slices.Contains(r.endpoints, host) {
+			return Target{}
+		}
+		g = &gate{}
 	}
 	t := Target{Connect: joinPort(host, port), Networks: slices.Concat(r.upstream, g.networks)}
 	where, ok := r.targets[host]

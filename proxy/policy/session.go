@@ -11,6 +11,7 @@ type Session struct {
 	Credentials []Credential   `json:"credentials,omitempty"`
 	Egress      []Egress       `json:"egress,omitempty"`
 	Hosts       []HostTarget   `json:"hosts,omitempty"`
+	Endpoints   []string       `json:"endpoints,omitempty"` // hosts that the proxy itself asks for credentials, on port 443; no way out for the agent
 	Forward     []Forward      `json:"forward,omitempty"`
 	Networks    []netip.Prefix `json:"networks,omitempty"` // upstream.networks: private ranges any name may resolve to
 	Filesystem  Filesystem     `json:"filesystem"`

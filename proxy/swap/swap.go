@@ -3,12 +3,15 @@
 package swap
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
 
+	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
@@ -18,6 +21,7 @@ type Credential struct {
 	Policy      *policy.Credential
 	Placeholder string       // what the agent holds; at least 16 octets, or it would be found by accident
 	Value       *secret.Cell // the real one, as it is at the time
+	Minter      *mint.Minter // keeps Value current, where it is made when it is needed; else nil
 }
 
 // Set is the credentials of one session. It is read-only.
@@ -90,6 +94,32 @@ type Finding struct {
 type Match struct {
 	Credential *Credential
 	places     []place
+}
+
+// ErrMint is wrapped where the value of a credential could not be obtained.
+var ErrMint = errors.New("mint value")
+
+// Mint sees to it that the credentials which are made when they are needed have
+// a value for [Finding.Apply]. It may wait for an exchange, until ctx ends.
+func (f *Finding) Mint(ctx context.Context) error {
+	for _, m := range f.Matched {
+		if m.Credential.Minter == nil {
+			continue
+		}
+		if err := m.Credential.Minter.Ready(ctx); err != nil {
+			return fmt.Errorf("credential %q: %w: %w", m.Credential.Policy.Name, ErrMint, err)
+		}
+	}
+	return nil
+}
+
+// Reject says that the upstream did not take what was applied.
+func (f *Finding) Reject() {
+	for _, m := range f.Matched {
+		if m.Credential.Minter != nil {
+			m.Credential.Minter.Reject()
+		}
+	}
 }
 
 // place is one placeholder in a request.

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mint
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+)
+
+// Token is what an exchange gave.
+type Token struct {
+	Value   secret.Value
+	Expires time.Time // zero: it does not
+}
+
+// Upstream sends one request to the host of its URL: over verified TLS, through
+// the dial guard, to where the policy says the name is. It follows no redirect,
+// and its errors hold nothing of the request.
+type Upstream interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// Exchange obtains a fresh token. It is not called twice at once for one
+// [Minter]; ctx ends after [Deadline].
+type Exchange func(ctx context.Context, up Upstream) (Token, error)
+
+// Times of a Minter.
+const (
+	// Deadline bounds one exchange.
+	Deadline = 30 * time.Second
+	// earliest is how long before its end a token is renewed, at most; one that
+	// lives less than four times as long is renewed after three quarters.
+	earliest = 5 * time.Minute
+	// slack is how long before its end a token is not sent any more, for the way
+	// to the server and a clock that goes ahead; at most a tenth of its life.
+	slack = 10 * time.Second
+	// firstRetry doubles with each failure, up to lastRetry.
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// ErrUnbound is answered before [Minter.Bind] and after the session.
+var ErrUnbound = errors.New("mint credential: the session does not serve")
+
+// Minter keeps one credential current. It is safe for concurrent use.
+type Minter struct {
+	exchange Exchange
+	cell     *secret.Cell
+
+	mu       sync.Mutex
+	ctx      context.Context // of the session; nil before Bind
+	upstream Upstream
+	learn    func(secret.Value) error
+
+	held     bool      // the cell has a value
+	expires  time.Time // of it; zero: never
+	obtained time.Time
+	flight   chan struct{} // of the exchange under way; else nil
+	failures int
+	retry    time.Time // no exchange before
+	err      error     // of the last exchange
+}
+
+// New makes a Minter; nothing is asked for before the first [Minter.Ready].
+func New(exchange Exchange) *Minter { return &Minter{exchange: exchange, cell: new(secret.Cell)} }
+
+// Cell has the value after [Minter.Ready]: what a credential is applied from.
+func (m *Minter) Cell() *secret.Cell { return m.cell }
+
+// Bind says with what to exchange, until ctx ends. learn is called with each
+// value before it is used, and may refuse it.
+func (m *Minter) Bind(ctx context.Context, up Upstream, learn func(secret.Value) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ctx, m.upstream, m.learn = ctx, up, learn
+}
+
+// Start gives a token that is known already, such as one that was stored, and
+// says since when. It is the Minter's from now on.
+func (m *Minter) Start(t Token, obtained time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.take(t, obtained)
+}
+
+// Ready returns when the cell has a value that lasts: at once, or after an
+// exchange, or with an error, such as that of ctx.
+func (m *Minter) Ready(ctx context.Context) error {
+	m.mu.Lock()
+	now := time.Now()
+	if m.flight == nil && m.due(now) && !now.Before(m.retry) {
+		if m.ctx == nil || m.ctx.Err() != nil {
+			m.mu.Unlock()
+			return ErrUnbound
+		}
+		m.flight = make(chan struct{})
+		go m.renew(m.flight)
+	}
+	usable, err, flight := m.usable(now), m.err, m.flight
+	m.mu.Unlock()
+	switch {
+	case usable:
+		return nil
+	case flight == nil:
+		return cmp.Or(err, secret.ErrNoValue)
+	}
+	select {
+	case <-flight:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err // nil also for a token that is born old: the upstream may take it
+}
+
+// Reject says that the upstream did not take the value. Unless it is a fresh
+// one, or was replaced just now, the next request asks for another.
+func (m *Minter) Reject() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now := time.Now(); m.held && now.Sub(m.obtained) > lastRetry {
+		m.expires = now
+	}
+}
+
+// due reports whether it is time for another token.
+func (m *Minter) due(now time.Time) bool { return !m.lasts(now, min(earliest, m.life()/4)) }
+
+func (m *Minter) usable(now time.Time) bool { return m.lasts(now, min(slack, m.life()/10)) }
+
+// lasts reports whether the value has more than margin left.
+func (m *Minter) lasts(now time.Time, margin time.Duration) bool {
+	return m.held && (m.expires.IsZero() || now.Before(m.expires.Add(-margin)))
+}
+
+func (m *Minter) life() time.Duration { return max(0, m.expires.Sub(m.obtained)) }
+
+// renew is one exchange. It belongs to no request: whoever waits may leave.
+func (m *Minter) renew(done chan struct{}) {
+	defer close(done)
+	ctx, cancel := context.WithTimeout(m.ctx, Deadline)
+	defer cancel()
+	t, err := m.exchange(ctx, m.upstream)
+	if err == nil {
+		if err = m.learn(t.Value); err != nil {
+			t.Value.Wipe()
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if m.flight, m.err = nil, err; err != nil {
+		m.retry = now.Add(min(lastRetry, firstRetry<<min(m.failures, 10)))
+		m.failures++
+		return
+	}
+	m.take(t, now)
+	// Also after a success: an upstream whose tokens are born old is not asked
+	// for each request.
+	m.failures, m.retry = 0, now.Add(firstRetry)
+}
+
+// take puts a token into the cell, which wipes the one before. The cell's own
+// clock is not asked: whether a value still counts is decided here.
+func (m *Minter) take(t Token, obtained time.Time) {
+	m.cell.Set(t.Value, time.Time{})
+	m.held, m.expires, m.obtained = true, t.Expires, obtained
+}
