@@ -46,9 +46,10 @@ type message struct {
 
 // socketName says what one passed descriptor is.
 type socketName struct {
-	Role string `json:"role"` // tcp, dns, dns-tcp, forward
-	V6   bool   `json:"v6,omitempty"`
-	Port uint16 `json:"port,omitempty"` // forward
+	Role  string `json:"role"` // tcp, dns, dns-tcp, forward, publish, inside
+	V6    bool   `json:"v6,omitempty"`
+	Port  uint16 `json:"port,omitempty"`  // forward
+	Index int    `json:"index,omitempty"` // publish: which entry of the session
 }
 
 const (
@@ -56,6 +57,8 @@ const (
 	roleDNS     = "dns"
 	roleDNSTCP  = "dns-tcp"
 	roleForward = "forward"
+	rolePublish = "publish" // a listener on the host's loopback
+	roleInside  = "inside"  // where sockets of the namespace are asked for, see inside.go
 )
 
 // maxMessage bounds one message; the largest is ready, with a placeholder of

@@ -226,8 +226,8 @@ func (s *Session) tellProxy(pipe io.Writer, spec *policy.Session) error {
 }
 
 // serve hands the sockets born inside over and returns when the proxy answers
-// on them.
-func (p *proxyProcess) serve(l *sandbox.Listeners) error {
+// on them. With them go those of the host for what is published.
+func (p *proxyProcess) serve(l *sandbox.Listeners, published *published) error {
 	m := message{Kind: msgListeners}
 	var fds []int
 	add := func(f *os.File, name socketName) error {
@@ -250,6 +250,11 @@ func (p *proxyProcess) serve(l *sandbox.Listeners) error {
 		for _, f := range files {
 			err = errors.Join(err, add(f, socketName{Role: roleForward, Port: port}))
 		}
+	}
+	// The door first: whoever comes to a published port asks there.
+	err = errors.Join(err, add(published.door, socketName{Role: roleInside}))
+	for i, f := range published.listeners {
+		err = errors.Join(err, add(f, socketName{Role: rolePublish, Index: i}))
 	}
 	if err != nil {
 		return err

@@ -158,7 +158,12 @@ func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Ses
 	if err := s.kernel.steerTo(listeners); err != nil {
 		return err
 	}
-	return s.proxy.serve(listeners)
+	published, err := s.publish(spec)
+	if err != nil {
+		return err
+	}
+	defer published.close()
+	return s.proxy.serve(listeners, published)
 }
 
 func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {

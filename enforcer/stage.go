@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -100,6 +99,8 @@ type proxyStage struct {
 	stub    *dns.Server // one for all sockets: its limits are the session's
 	records *audit.Encoder
 	server  *proxy.Server
+	relays  *relays
+	inside  *inside // nil: nothing is published
 }
 
 func (p *proxyStage) run() error {
@@ -203,7 +204,7 @@ func (p *proxyStage) untilClosed() error {
 		_, files, err := p.control.receive()
 		closeAll(files)
 		if err != nil {
-			return errors.Join(p.server.Close(), p.stub.Close())
+			return errors.Join(p.server.Close(), p.stub.Close(), p.relays.Close())
 		}
 	}
 }
@@ -218,6 +219,7 @@ func (p *proxyStage) listen() error {
 	if len(files) != len(m.Sockets) {
 		return fmt.Errorf("take listeners: %d descriptors for %d names", len(files), len(m.Sockets))
 	}
+	p.relays = newRelays(p.spec.Session.Limits.Connections, p.record)
 	p.stub = &dns.Server{Table: p.names, Hostname: p.spec.Hostname, Own4: netns.OwnAddr4, Sink: p.records}
 	if slices.ContainsFunc(m.Sockets, func(s socketName) bool { return s.V6 }) {
 		p.stub.Own6 = netns.OwnAddr6 // else no name has an IPv6 address
@@ -231,6 +233,13 @@ func (p *proxyStage) listen() error {
 }
 
 func (p *proxyStage) serveSocket(name socketName, f *os.File) error {
+	if name.Role == roleInside {
+		conn, err := openControl(f)
+		if err == nil {
+			p.inside = &inside{conn: conn.conn, deadline: insideDialTimeout}
+		}
+		return err
+	}
 	if name.Role == roleDNS {
 		conn, err := net.FilePacketConn(f)
 		if err != nil {
@@ -249,7 +258,9 @@ func (p *proxyStage) serveSocket(name socketName, f *os.File) error {
 	case roleDNSTCP:
 		go p.ends(name, func() error { return p.stub.ServeStream(l) })
 	case roleForward:
-		go p.ends(name, func() error { return p.forward(l, name.Port) })
+		go p.ends(name, func() error { return p.relays.serve(l, p.forwardOne(name.Port)) })
+	case rolePublish:
+		go p.ends(name, func() error { return p.relays.serve(l, p.publishOne(name.Index)) })
 	default:
 		return errors.Join(fmt.Errorf("unknown role %q", name.Role), l.Close())
 	}
@@ -265,44 +276,3 @@ func (p *proxyStage) ends(name socketName, serve func() error) {
 	}
 	p.control.Close()
 }
-
-// forward splices each connection to the agent's port with the service outside
-// that the policy names for it.
-func (p *proxyStage) forward(l net.Listener, port uint16) error {
-	target := ""
-	for _, f := range p.spec.Session.Forward {
-		if f.Port == port {
-			target = f.Connect
-		}
-	}
-	for {
-		inside, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go p.forwardOne(inside, target)
-	}
-}
-
-func (p *proxyStage) forwardOne(inside net.Conn, target string) {
-	defer inside.Close()
-	began := time.Now()
-	r := audit.Record{Kind: audit.KindConnect, Proto: "tcp", Verdict: audit.Deny, Reason: audit.ReasonUpstreamUnreachable, Rule: "forward"}
-	if host, port, err := net.SplitHostPort(target); err == nil {
-		number, _ := strconv.ParseUint(port, 10, 16) // checked by the policy
-		r.Name, r.Port = host, uint16(number)
-	}
-	// Else the agent sees the connection closed.
-	if outside, err := net.DialTimeout("tcp", target, forwardDialTimeout); err == nil {
-		in, out := proxy.Splice(inside, outside)
-		r.Verdict, r.Reason, r.BytesIn, r.BytesOut = audit.Allow, audit.ReasonAllowed, uint64(in), uint64(out)
-	}
-	r.MS = float64(time.Since(began).Microseconds()) / 1000
-	if err := p.records.Write(r); err != nil {
-		p.log.Error("write audit record", "id", r.ID, "error", err)
-	}
-}
-
-// forwardDialTimeout bounds a dial to a forwarded service, which is on this
-// host or near it.
-const forwardDialTimeout = 10 * time.Second

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io/fs"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -26,6 +28,8 @@ var hints = []struct {
 	{enforcer.ErrPolicyInReach, "keep it elsewhere: the agent would write the policy of its next session; /etc/phantom-ns or ~/.config are out of its reach"},
 	{enforcer.ErrStoredTarget, "put hosts: into /etc/phantom-ns/policy.yaml, or into a file that belongs to root"},
 	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
+	{enforcer.ErrPrivilegedPort, "publish on 1024 or above, or put publish: into /etc/phantom-ns/policy.yaml"},
+	{unix.EADDRINUSE, "another program listens there; choose another port"},
 	{sandbox.ErrNotFound, "give an absolute path, or a command that is on the user's PATH"},
 	{sandbox.ErrNotExecutable, "make it executable for that user: chmod +x"},
 	{errNoHosts, "name them: --host api.example.org, or --provider NAME"},

@@ -207,18 +207,31 @@ func readForward(r *reader, n *node, f *File) (err error) {
 }
 
 func readPublish(r *reader, n *node, f *File) (err error) {
+	seen := make(map[netip.AddrPort]bool)
 	f.Publish, err = readList(r, n, "publish", func(r *reader, n *node) (Publish, error) {
 		text, err := r.str(n, "publish")
 		if err != nil {
 			return Publish{}, err
 		}
-		at := strings.LastIndexByte(text, ':')
-		port, portOK := parsePort(text[at+1:])
-		listen, err := netip.ParseAddrPort(text[:max(at, 0)])
-		if err != nil || !portOK || !listen.Addr().IsLoopback() || listen.Port() == 0 {
-			return Publish{}, r.fail(n, "publish: want LOOPBACK-ADDRESS:PORT:PORT")
+		at := max(strings.LastIndexByte(text, ':'), 0)
+		listen, err := netip.ParseAddrPort(text[:at])
+		port, portOK := parsePort(strings.TrimPrefix(text[at:], ":"))
+		switch {
+		case err != nil || !portOK || listen.Port() == 0 || listen.String() != text[:at]:
+			return Publish{}, r.fail(n, "publish: want ADDRESS:PORT:PORT, the host's and then the agent's, as in 127.0.0.1:3000:3000")
+		case listen.Addr() != listen.Addr().Unmap() || !listen.Addr().IsLoopback() || listen.Addr().Zone() != "":
+			return Publish{}, r.fail(n, "publish: want an address of the loopback, 127.0.0.1 or [::1]: anywhere else others could reach the agent")
+		case seen[listen]:
+			return Publish{}, r.fail(n, "publish: the same address and port twice")
+		case len(seen) == maxPublish:
+			return Publish{}, r.fail(n, "publish: more than %d", maxPublish)
 		}
-		return Publish{Listen: listen, Port: port}, nil
+		seen[listen] = true
+		return Publish{Listen: listen, Port: port, Rule: r.rule(n)}, nil
 	})
 	return err
 }
+
+// maxPublish is the most published ports: their listeners share one message
+// with the others.
+const maxPublish = 32

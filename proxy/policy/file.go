@@ -54,12 +54,6 @@ type Upstream struct {
 	Networks []netip.Prefix
 }
 
-// Publish is a port of the agent's reached from the host's loopback.
-type Publish struct {
-	Listen netip.AddrPort
-	Port   uint16 // the agent's
-}
-
 // The defaults of a policy, and of a session without one.
 var defaultLimits = Limits{Connections: 512, Streams: 100, HeaderBytes: 65536}
 

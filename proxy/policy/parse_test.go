@@ -284,7 +284,6 @@ func TestExcerptIsTheLine(t *testing.T) {
 // its line in the table is gone.
 func TestUnsupportedIsRefusedByName(t *testing.T) {
 	cases := map[string]string{
-		"publish":                    `publish: ["127.0.0.1:3000:3000"]`,
 		"credentials.files":          "credentials: {a: {files: [{path: ~/.tool/auth.json, format: json, field: /token}]}}",
 		"credentials.from: keyring":  `credentials: {a: {from: "keyring:user/x"}}`,
 		"credentials.from: systemd":  `credentials: {a: {from: "systemd:x"}}`,
@@ -315,6 +314,12 @@ func TestUnsupportedIsRefusedByName(t *testing.T) {
 func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 	for name, text := range map[string]string{
 		"publish everywhere":  `publish: ["0.0.0.0:3000:3000"]`,
+		"publish on a link":   `publish: ["203.0.113.2:3000:3000"]`,
+		"publish mapped":      `publish: ["[::ffff:127.0.0.1]:3000:3000"]`,
+		"publish by name":     `publish: ["localhost:3000:3000"]`,
+		"publish twice":       `publish: ["127.0.0.1:3000:3000", "127.0.0.1:3000:3001"]`,
+		"publish two ports":   `publish: ["3000:3000"]`,
+		"publish no port":     `publish: ["127.0.0.1:3000:"]`,
 		"publish zero":        `publish: ["127.0.0.1:0:3000"]`,
 		"publish no colon":    `publish: ["x"]`,
 		"proxy with password": `upstream: {proxy: "http://u:p@proxy.corp:3128"}`,

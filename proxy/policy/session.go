@@ -13,6 +13,7 @@ type Session struct {
 	Hosts       []HostTarget   `json:"hosts,omitempty"`
 	Endpoints   []string       `json:"endpoints,omitempty"` // hosts that the proxy itself asks for credentials, on port 443; no way out for the agent
 	Forward     []Forward      `json:"forward,omitempty"`
+	Publish     []Publish      `json:"publish,omitempty"`
 	Networks    []netip.Prefix `json:"networks,omitempty"` // upstream.networks: private ranges any name may resolve to
 	Filesystem  Filesystem     `json:"filesystem"`
 	Env         []Variable     `json:"env,omitempty"` // of the profile, for the agent; by name
@@ -93,6 +94,13 @@ type Forward struct {
 	Port    uint16 `json:"port"`
 	Connect string `json:"connect"` // HOST:PORT outside
 	Rule    string `json:"rule"`
+}
+
+// Publish is a port of the agent's that is reached from the host's loopback.
+type Publish struct {
+	Listen netip.AddrPort `json:"listen"` // of the host
+	Port   uint16         `json:"port"`   // the agent's
+	Rule   string         `json:"rule"`
 }
 
 // Filesystem is what the agent sees and writes of the host's files.

@@ -50,6 +50,7 @@ func TestEveryPromiseIsHeld(t *testing.T) {
 func TestNumbersAreTheCodes(t *testing.T) {
 	for _, n := range []struct{ page, text, dir, file, name, value string }{
 		{threats, "5,000 entries", "netns/sandbox", "mountsocket.go", "maxSocketEntries", "5000"},
+		{policyPage, "There may be 32.", "proxy/policy", "destination.go", "maxPublish", "32"},
 		{policyPage, "there may be 100", "netns/sandbox", "spec.go", "forwardLimit", "100"},
 		{auditPage, "64 are told at once", "proxy/dns", "refusals.go", "burst", "64"},
 	} {

@@ -117,6 +117,14 @@ group_clients() {
 	need_for javac default-jdk-headless
 	need python3
 	need python3-venv
+	if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+		# The tests start one of their own: the package is not to make a
+		# database for the machine.
+		[ "$(id -u)" -ne 0 ] || mkdir -p /etc/postgresql-common
+		[ "$(id -u)" -ne 0 ] || [ -e /etc/postgresql-common/createcluster.conf ] ||
+			echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+		need postgresql
+	fi
 }
 
 # after_clients installs the pinned clients, again when a pin or an

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+)
+
+// relays are the connections whose bytes are passed on unread, between the
+// agent's ports and the host's: those of forward and of publish. Each leaves one
+// record, at its end.
+type relays struct {
+	slots  chan struct{} // one for each open connection
+	record func(audit.Record)
+
+	ctx    context.Context // ended by Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func newRelays(connections int, record func(audit.Record)) *relays {
+	r := &relays{slots: make(chan struct{}, max(connections, 1)), record: record}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// far is the other end of a relayed connection.
+type far struct {
+	record audit.Record // what is known of the connection before it begins
+	dial   func(context.Context) (net.Conn, error)
+	agent  bool // the far end is the agent's
+}
+
+// serve accepts connections until the listener ends. Of those beyond the limit
+// one waits here and the rest in the listener's queue.
+func (r *relays) serve(l net.Listener, to far) error {
+	defer context.AfterFunc(r.ctx, func() { l.Close() })()
+	for {
+		near, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		select {
+		case r.slots <- struct{}{}:
+		case <-r.ctx.Done():
+			near.Close()
+			return net.ErrClosed
+		}
+		r.wg.Go(func() {
+			defer func() { <-r.slots }()
+			r.pass(near, to)
+		})
+	}
+}
+
+// pass relays one connection.
+func (r *relays) pass(near net.Conn, to far) {
+	defer near.Close()
+	began, record := time.Now(), to.record
+	record.Kind, record.Proto, record.Verdict, record.Reason = audit.KindConnect, "tcp", audit.Deny, audit.ReasonUpstreamUnreachable
+	if end, err := to.dial(r.ctx); err == nil {
+		stop := context.AfterFunc(r.ctx, func() { near.Close(); end.Close() })
+		agent, outside := near, end
+		if to.agent {
+			agent, outside = end, near
+		}
+		in, out := proxy.Splice(agent, outside)
+		stop()
+		record.Verdict, record.Reason, record.BytesIn, record.BytesOut = audit.Allow, audit.ReasonAllowed, uint64(in), uint64(out)
+	} else if tcp, ok := near.(*net.TCPConn); ok {
+		// A reset, as from a port without a server: an orderly end would look
+		// like an empty answer. The error says no more than that.
+		_ = tcp.SetLinger(0)
+	}
+	record.MS = float64(time.Since(began).Microseconds()) / 1000
+	r.record(record)
+}
+
+// Close ends every relayed connection and returns when each has its record.
+func (r *relays) Close() error {
+	r.cancel()
+	r.wg.Wait()
+	return nil
+}
+
+// forwardDialTimeout bounds a dial to a forwarded service, which is on this
+// host or near it.
+const forwardDialTimeout = 10 * time.Second
+
+// forwardOne leads from a port of the agent's to the service outside that the
+// policy names for it.
+func (p *proxyStage) forwardOne(port uint16) far {
+	var entry policy.Forward
+	for _, f := range p.spec.Session.Forward {
+		if f.Port == port {
+			entry = f
+		}
+	}
+	record := audit.Record{Rule: entry.Rule, Port: port}
+	if host, _, err := net.SplitHostPort(entry.Connect); err == nil {
+		record.Name = host
+	}
+	dialer := net.Dialer{Timeout: forwardDialTimeout}
+	dialer.SetMultipathTCP(false)
+	return far{record: record, dial: func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", entry.Connect) }}
+}
+
+var errNotPublished = errors.New("nothing is published")
+
+// publishOne leads from a port of the host's loopback to one of the agent's.
+func (p *proxyStage) publishOne(index int) far {
+	if p.inside == nil || index < 0 || index >= len(p.spec.Session.Publish) {
+		return far{dial: func(context.Context) (net.Conn, error) { return nil, errNotPublished }}
+	}
+	entry, door := p.spec.Session.Publish[index], p.inside
+	return far{
+		record: audit.Record{Rule: entry.Rule, Address: entry.Listen.Addr().String(), Port: entry.Listen.Port()},
+		agent:  true,
+		dial: func(ctx context.Context) (net.Conn, error) {
+			// A server that binds "localhost" has one of the two.
+			conn, err := door.dial(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), entry.Port))
+			if err != nil {
+				conn, err = door.dial(ctx, netip.AddrPortFrom(netip.IPv6Loopback(), entry.Port))
+			}
+			return conn, err
+		},
+	}
+}
+
+// record sends one record, or says that it could not.
+func (p *proxyStage) record(r audit.Record) {
+	if err := p.records.Write(r); err != nil {
+		p.log.Error("write audit record", "rule", r.Rule, "error", err)
+	}
+}
