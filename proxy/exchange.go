@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -122,6 +124,9 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 		resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	declared := resp.Header["Content-Length"]
 	header := incomingHeader(resp.Header)
+	if !bodyless {
+		announce(header, resp.Trailer)
+	}
 	if x.scrubbed() {
 		encoded := len(header["Content-Encoding"]) > 0
 		var err error
@@ -153,6 +158,21 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 		s.scrubber.Header(trailer)
 	}
 	return x.out.end(trailer)
+}
+
+// announce says which trailers come: over HTTP/1.1 they need a body in chunks,
+// whatever length upstream stated (RFC 9110 section 6.5.1).
+func announce(header, trailer http.Header) {
+	var names []string
+	for name := range trailer {
+		if validName(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		header["Trailer"] = []string{strings.Join(names, ", ")}
+	}
 }
 
 func stripTrailer(trailer http.Header) http.Header {

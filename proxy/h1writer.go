@@ -73,7 +73,7 @@ func (w *h1Writer) head(status int, header http.Header, length int64, bodyless b
 	w.mu.Lock()
 	w.begun = true
 	w.mu.Unlock()
-	w.chunked = !bodyless && length < 0
+	w.chunked = !bodyless && (length < 0 || len(header["Trailer"]) > 0)
 	if w.awaited() || !w.keeps() {
 		w.close = true
 	}

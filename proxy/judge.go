@@ -67,8 +67,47 @@ var (
 	pathOverrides   = []string{"X-Original-Url", "X-Rewrite-Url"}
 )
 
+// structural are the fields by which a message is framed, routed and read, and
+// the overrides, in lower case. Servers that take "_" and other punctuation for
+// "-" (CGI, WSGI) would read a look-alike as the field itself.
+var structural = func() map[string]struct{} {
+	set := make(map[string]struct{})
+	for _, list := range [][]string{hopByHop, methodOverrides, pathOverrides,
+		{"Content-Length", "Content-Type", "Content-Encoding", "Host", "Expect", "Range"}} {
+		for _, name := range list {
+			set[strings.ToLower(name)] = struct{}{}
+		}
+	}
+	return set
+}()
+
+// disguised reports whether name, a token, is a structural field but for its
+// punctuation.
+func disguised(name string) bool {
+	odd := func(r rune) bool {
+		return r != '-' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	}
+	if strings.IndexFunc(name, odd) < 0 {
+		return false
+	}
+	plain := strings.Map(func(r rune) rune {
+		if odd(r) {
+			return '-'
+		}
+		return r
+	}, strings.ToLower(name))
+	_, ok := structural[strings.Trim(plain, "-")]
+	return ok
+}
+
 func judgeOverride(x *exchange) *refusal {
 	overridden := false
+	for name := range x.header {
+		if disguised(name) {
+			return &refusal{status: http.StatusBadRequest, reason: audit.ReasonBadHeader,
+				hint: "some servers read a header of this request otherwise than it is judged"}
+		}
+	}
 	for _, name := range methodOverrides {
 		for _, value := range x.header[name] {
 			overridden = overridden || value != x.method

@@ -95,8 +95,9 @@ type Server struct {
 	auditLost atomic.Bool   // the last record could not be written
 	patience  time.Duration // watchDelay, but in tests
 
-	limited flood
-	holding atomic.Int64 // bytes reserved for bodies that are held
+	limited  flood
+	holding  atomic.Int64 // bytes reserved for bodies that are held
+	decoding scrub.Budget // of coded answers
 
 	mu        sync.Mutex
 	closed    bool

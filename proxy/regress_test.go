@@ -138,7 +138,7 @@ func TestWatchAndUpgrade(t *testing.T) {
 		if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != 101 {
 			t.Fatalf("%+v, %v", resp, err)
 		}
-		io.WriteString(conn, textFrame("hello"))
+		io.WriteString(conn, agentFrame("hello"))
 		got := make([]byte, len(textFrame("hello")))
 		if _, err := io.ReadFull(br, got); err != nil || string(got) != textFrame("hello") {
 			t.Fatalf("%q, %v", got, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
@@ -57,8 +58,8 @@ func (x *exchange) scrubbed() bool { return len(x.bound()) > 0 }
 
 // askReadable takes out of a request what asks for an answer that cannot be
 // searched: unknown codings, and ranges, whose bounds cut a credential in two.
-func askReadable(header http.Header) {
-	scrub.Requested(header)
+func askReadable(header http.Header, budget *scrub.Budget) {
+	scrub.Requested(header, budget)
 	delete(header, "Range")
 	delete(header, "If-Range")
 }
@@ -74,7 +75,7 @@ func (s *Server) scrub(resp *http.Response, header http.Header) (length int64, e
 		return 0, err
 	}
 	length = resp.ContentLength
-	body, err := scrub.Decode(header["Content-Encoding"], resp.Body, scrub.Limits{})
+	body, err := scrub.Decode(header["Content-Encoding"], resp.Body, scrub.Limits{Budget: &s.decoding})
 	if err != nil {
 		return 0, err
 	}
@@ -99,6 +100,11 @@ func (s *Server) scrub(resp *http.Response, header http.Header) (length int64, e
 // unreadable is the answer for an answer that cannot be searched.
 func unreadable(err error) *refusal {
 	r := badResponse(fmt.Sprintf("scrub answer: %v", err))
+	if errors.Is(err, scrub.ErrBudget) {
+		r.status, r.reason = http.StatusServiceUnavailable, audit.ReasonBodyLimit
+		r.hint = "too many compressed answers are open at once; read them, or ask for them with Accept-Encoding: identity"
+		return r
+	}
 	r.hint = "the answer is in a form that cannot be searched for credentials"
 	return r
 }

@@ -27,10 +27,41 @@ func newSwitcher(t *testing.T, r *recorder, answer string) {
 	r.echo = strings.Contains(answer, "websocket")
 }
 
-// textFrame is a text frame as a server sends it, which the upstream echoes.
+// textFrame is a text frame as a server sends it, agentFrame as a client does.
 func textFrame(text string) string { return "\x81" + string(rune(len(text))) + text }
 
-const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n"
+func agentFrame(text string) string {
+	mask, masked := [4]byte{0xa5, 0x5a, 0x0f, 0xf0}, []byte(text)
+	for i := range masked {
+		masked[i] ^= mask[i%4]
+	}
+	return "\x81" + string([]byte{0x80 | byte(len(text))}) + string(mask[:]) + string(masked)
+}
+
+// echoFrames sends short frames of a client back as a server's.
+func echoFrames(w io.Writer, r io.Reader) {
+	for {
+		var head [6]byte
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return
+		}
+		text := make([]byte, head[1]&0x7f)
+		if _, err := io.ReadFull(r, text); err != nil {
+			return
+		}
+		for i := range text {
+			text[i] ^= head[2+i%4]
+		}
+		if _, err := w.Write(append([]byte{head[0], byte(len(text))}, text...)); err != nil {
+			return
+		}
+	}
+}
+
+// accepts is the answer to the key of handshake, RFC 6455 section 1.3's own.
+const accepts = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: " + accepts + "\r\n"
 
 // TestWebSocket: the handshake carries the real credential and no extension,
 // and then bytes pass both ways until both sides have ended.
@@ -38,13 +69,13 @@ func TestWebSocket(t *testing.T) {
 	r, up, _ := newWorld(t)
 	newSwitcher(t, up, switched+"\r\n")
 	conn := r.dialTLS(apiHost, "http/1.1")
-	io.WriteString(conn, handshake+textFrame("early")) // frames may follow at once
+	io.WriteString(conn, handshake+agentFrame("early")) // frames may follow at once
 	br := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(br, nil)
-	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Sec-Websocket-Accept") != "x" {
+	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Sec-Websocket-Accept") != accepts {
 		t.Fatalf("%+v, %v\n%s", resp, err, r.logs.String())
 	}
-	io.WriteString(conn, textFrame(canary+" later")) // as an upstream would that leaks
+	io.WriteString(conn, agentFrame(canary+" later")) // as an upstream would that leaks
 	want := textFrame("early") + textFrame(placeholder+" later")
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(br, got); err != nil || string(got) != want {
@@ -59,7 +90,7 @@ func TestWebSocket(t *testing.T) {
 		req.Header.Get("Sec-Websocket-Protocol") != "chat" || len(req.Header["Sec-Websocket-Extensions"]) != 0 {
 		t.Errorf("upstream got %v", req.Header)
 	}
-	if rec := r.sink.last(1); rec.Status != 101 || rec.BytesIn != uint64(len(want)) || rec.BytesOut != uint64(len(want)) || rec.Credential != "openai" {
+	if rec := r.sink.last(1); rec.Status != 101 || rec.BytesIn != uint64(len(want)+8) || rec.BytesOut != uint64(len(want)) || rec.Credential != "openai" {
 		t.Errorf("record %+v", rec)
 	}
 }
@@ -74,6 +105,9 @@ func TestWebSocketRefused(t *testing.T) {
 		"bare":               {strings.Replace(handshake, auth, "", 1), switched + "\r\n", 401},
 		"upstream's refusal": {handshake, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403},
 		"h2c":                {handshake, strings.Replace(switched, "websocket", "h2c", 1) + "\r\n", 502},
+		"no accept":          {handshake, strings.Replace(switched, "Sec-WebSocket-Accept: "+accepts+"\r\n", "", 1) + "\r\n", 502},
+		"accept of another":  {handshake, strings.Replace(switched, accepts, "x"+accepts[1:], 1) + "\r\n", 502},
+		"no key":             {strings.Replace(handshake, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 1), switched + "\r\n", 502},
 		"extension":          {handshake, switched + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", 502},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +116,39 @@ func TestWebSocketRefused(t *testing.T) {
 			conn := r.dialTLS(apiHost, "http/1.1")
 			if resp, body := r.rawOn(conn, c.request); resp.StatusCode != c.status {
 				t.Errorf("%d %s", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
+// TestH9NoTunnel: what a client sends behind a 101 is frames, or the end: a
+// request that nobody judged does not go upstream in their place.
+func TestH9NoTunnel(t *testing.T) {
+	for name, sent := range map[string]string{
+		"a request":              request(apiHost),
+		"a request behind":       agentFrame("hello") + request(apiHost),
+		"no mask":                textFrame("hello"),
+		"reserved bit":           "\xc1" + agentFrame("hello")[1:],
+		"opcode":                 "\x83" + agentFrame("hello")[1:],
+		"continues nothing":      "\x80" + agentFrame("hello")[1:],
+		"fragmented ping":        "\x09" + agentFrame("hello")[1:],
+		"length longer than due": "\x81\xfe\x00\x05\x00\x00\x00\x00hello",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, up, _ := newWorld(t)
+			newSwitcher(t, up, switched+"\r\n")
+			conn := r.dialTLS(apiHost, "http/1.1")
+			io.WriteString(conn, handshake)
+			br := bufio.NewReader(conn)
+			if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != 101 {
+				t.Fatalf("%+v, %v", resp, err)
+			}
+			before := len(up.seen())
+			io.WriteString(conn, sent)
+			io.Copy(io.Discard, br) // until we are hung up on
+			up.close()
+			if arrived := up.seen()[before:]; strings.Contains(arrived, "HTTP/1.1") || strings.Contains(arrived, "hello") {
+				t.Errorf("upstream got %q", arrived)
 			}
 		})
 	}
@@ -101,14 +168,14 @@ func TestWebSocketOverH2Upstream(t *testing.T) {
 		}
 		defer conn.Close()
 		io.WriteString(conn, switched+"\r\n")
-		io.CopyN(conn, rw, int64(len(textFrame("ping"))))
+		echoFrames(conn, io.LimitReader(rw, int64(len(agentFrame("ping")))))
 	})
 	at := up.Listener.Addr().String()
 	r := newRig(t, testSession(at, at), world, nil)
 	// An h2 connection is in the pool.
 	r.do(r.client(false), call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
 	conn := r.dialTLS(apiHost, "http/1.1")
-	io.WriteString(conn, handshake+textFrame("ping"))
+	io.WriteString(conn, handshake+agentFrame("ping"))
 	br := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil || resp.StatusCode != 101 {

@@ -3,10 +3,14 @@
 package proxy
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 )
 
 // relayUpgrade joins the two legs of a WebSocket. Any other 101, or one with an
@@ -19,6 +23,9 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	}
 	if len(resp.Header["Sec-Websocket-Extensions"]) > 0 {
 		return s.refuse(x, badResponse("websocket extension that was not offered"))
+	}
+	if !accepted(x.header, resp.Header) {
+		return s.refuse(x, badResponse("101 that does not answer the key"))
 	}
 	header := incomingHeader(resp.Header)
 	x.finding.Restore(header)
@@ -42,12 +49,28 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	return nil
 }
 
+// acceptGUID is what a server appends to the key of a handshake (RFC 6455
+// section 1.3).
+const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// accepted reports whether the server that sent answer has understood the
+// handshake in header. One that has not speaks something else behind its 101.
+func accepted(header, answer http.Header) bool {
+	keys, accepts := header["Sec-Websocket-Key"], answer["Sec-Websocket-Accept"]
+	if len(keys) != 1 || len(accepts) != 1 {
+		return false
+	}
+	sum := sha1.Sum([]byte(keys[0] + acceptGUID))
+	return accepts[0] == base64.StdEncoding.EncodeToString(sum[:])
+}
+
 // join copies both ways until both have ended: what goes down is read from
-// frames. When one way has ended, the other has halfCloseTimeout.
+// frames, what goes up must be frames. When one way has ended, the other has
+// halfCloseTimeout.
 func join(down, up io.ReadWriteCloser, frames io.Reader) (in, out int64) {
 	ended := make(chan struct{}, 2)
 	go func() {
-		in = joinHalf(up, down, down)
+		in = joinHalf(up, scrub.ClientFrames(down), down)
 		ended <- struct{}{}
 	}()
 	go func() {

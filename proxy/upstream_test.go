@@ -23,7 +23,7 @@ import (
 type recorder struct {
 	listener net.Listener
 	respond  func(*http.Request) string
-	echo     bool // after the answer
+	echo     bool // WebSocket frames, after the answer
 
 	mu       sync.Mutex
 	bytes    bytes.Buffer
@@ -127,7 +127,7 @@ func (r *recorder) serveConn(conn net.Conn) {
 			return
 		}
 		if echo {
-			io.Copy(conn, br)
+			echoFrames(conn, br)
 			return
 		}
 	}

@@ -22,6 +22,8 @@ var (
 	// ErrUnknownCoding is a content coding that cannot be read here. A response
 	// with one is not passed on.
 	ErrUnknownCoding = errors.New("unknown content coding")
+	// ErrBudget is a body for whose decoders there is no room.
+	ErrBudget = errors.New("too many coded bodies at once")
 	// ErrExpansion is a body that expands beyond [Limits].
 	ErrExpansion = errors.New("body expands beyond the limit")
 )
@@ -39,6 +41,8 @@ type Limits struct {
 	// Size is how many bytes may come out at all; 0 by default: any number.
 	// Memory does not grow with it.
 	Size int64
+	// Budget is what all bodies of a session may take together; nil: no bound.
+	Budget *Budget
 }
 
 const (
@@ -71,12 +75,19 @@ func Decode(codings []string, body io.ReadCloser, limits Limits) (io.ReadCloser,
 	if len(names) == 0 {
 		return body, nil
 	}
+	reserved := int64(0)
+	for _, name := range names {
+		reserved += decoders[name].memory
+	}
+	if !limits.Budget.take(reserved) {
+		return nil, fmt.Errorf("decode body: %w", ErrBudget)
+	}
 	limits.defaults()
 	input := &meter{src: body}
-	d := &decoded{body: body, input: input}
+	d := &decoded{body: body, input: input, closers: []func(){func() { limits.Budget.put(reserved) }}}
 	var src io.Reader = input
 	for i := len(names) - 1; i >= 0; i-- {
-		src = &limited{src: &lazy{open: decoders[names[i]], src: src, input: input, owner: d}, input: input, limits: limits}
+		src = &limited{src: &lazy{open: decoders[names[i]].open, src: src, input: input, owner: d}, input: input, limits: limits}
 	}
 	d.out = src
 	return d, nil
@@ -99,7 +110,7 @@ func parseCodings(values []string) (names []string, err error) {
 			if name == "" || name == "identity" {
 				continue
 			}
-			if decoders[name] == nil {
+			if decoders[name].open == nil {
 				return nil, fmt.Errorf("%w %.40q", ErrUnknownCoding, name)
 			}
 			names = append(names, name)
@@ -117,13 +128,22 @@ type decoder struct {
 	close func()
 }
 
-var decoders = map[string]func(io.Reader) (decoder, error){
-	"gzip":    openGzip,
-	"x-gzip":  openGzip, // RFC 9110 section 8.4.1.3
-	"deflate": openDeflate,
-	"br":      func(src io.Reader) (decoder, error) { return decoder{brotli.NewReader(src), nil}, nil },
-	"zstd":    openZstd,
+// codec is how a coding is undone, and what that takes at most: the window of the
+// format or maxWindow, with what the packages used here keep beside it.
+type codec struct {
+	open   func(io.Reader) (decoder, error)
+	memory int64
 }
+
+var decoders = map[string]codec{
+	"gzip":    {openGzip, 64 << 10},
+	"x-gzip":  {openGzip, 64 << 10}, // RFC 9110 section 8.4.1.3
+	"deflate": {openDeflate, 64 << 10},
+	"br":      {openBrotli, 17 << 20},
+	"zstd":    {openZstd, 2 * maxWindow},
+}
+
+func openBrotli(src io.Reader) (decoder, error) { return decoder{brotli.NewReader(src), nil}, nil }
 
 func openGzip(src io.Reader) (decoder, error) {
 	r, err := gzip.NewReader(bufio.NewReaderSize(src, inputSize))

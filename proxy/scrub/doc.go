@@ -14,14 +14,18 @@
 //     encoding: a Content-Length, a gRPC or protobuf length, a frame header
 //     stays true. Base64 around it decodes to the same bytes as before;
 //   - the result does not depend on how the stream was cut into reads;
-//   - of a stream, only the longest suffix that begins a pattern is held back.
-//     Everything else leaves at once. That suffix may be one letter, which most
-//     encodings of some credential begin with; what ends with a line break, a
-//     brace or a message is not kept waiting. A character takes 12 bytes at most, in
-//     base64 with a line break and a full indent behind each digit 165: memory
-//     is bounded by that and the longest credential;
+//   - of a stream, only the longest suffix that begins a pattern is held back,
+//     and not while the placeholder reads the same there: "sk-" leaves at once,
+//     and so does everything else. Where credential and placeholder have no
+//     beginning in common the suffix may be one letter, which some encoding
+//     begins with; what ends with a line break, a brace or a message is not kept
+//     waiting. A character takes 12 bytes at most, in base64 with a line break
+//     and a full indent behind each digit 165: memory is bounded by that and the
+//     longest credential;
 //   - what is not understood does not pass: an unknown content coding, one that
-//     expands beyond its limits, a WebSocket frame outside the protocol.
+//     expands beyond its limits, a WebSocket frame of either side outside the
+//     protocol;
+//   - the decoders of one session take 256 MiB together at most: see [Budget].
 //
 // # Width
 //

@@ -70,8 +70,9 @@ func Messages(header http.Header) error {
 }
 
 // Requested takes out of a request's header what asks for codings that cannot
-// be read here.
-func Requested(header http.Header) {
+// be read here, or not at the moment: while budget is short those that take
+// little are left. budget may be nil.
+func Requested(header http.Header, budget *Budget) {
 	for _, name := range []string{"Grpc-Accept-Encoding", "Connect-Accept-Encoding", "Available-Dictionary", "Dictionary-Id"} {
 		delete(header, name)
 	}
@@ -83,7 +84,7 @@ func Requested(header http.Header) {
 	for _, value := range values {
 		for item := range strings.SplitSeq(value, ",") {
 			name, _, _ := strings.Cut(item, ";")
-			if name = strings.ToLower(strings.Trim(name, " \t")); decoders[name] != nil || name == "identity" {
+			if name = strings.ToLower(strings.Trim(name, " \t")); budget.asks(decoders[name]) || name == "identity" {
 				kept = append(kept, strings.Trim(item, " \t"))
 			}
 		}

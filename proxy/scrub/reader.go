@@ -24,10 +24,15 @@ type window struct {
 	start, ready, end, loose int
 }
 
-// maxLoose is how much of what is held back may be given away: of a credential
-// that begins there the agent then reads as much, a quarter of the shortest.
-// That is the "sk-" or "ghp_" that all have.
+// maxLoose is how much of what is held back at the end of a message may be given
+// away: of a credential that begins there the agent then reads as much, a
+// quarter of the shortest. That is the "sk-" or "ghp_" that all have.
 const maxLoose = MinLength / 4
+
+// maxAlike is how much of what is held back may be given away because the
+// placeholder reads the same there. The longest of the prefixes that providers
+// give their keys has 14 characters.
+const maxAlike = 16
 
 // openWindow takes a window from the pool; close gives it back.
 func openWindow() *window {
@@ -73,11 +78,34 @@ func (w *window) scan(s *Scrubber, last bool) {
 	w.ready += s.scan(w.buf[w.ready:w.end], last)
 }
 
-// loosen gives away what is held back, when it is little.
-func (w *window) loosen() {
-	if w.end-w.ready <= maxLoose {
+// loosen gives away what is held back, when the agent learns nothing by it, or
+// little and the other side waits.
+func (w *window) loosen(s *Scrubber, awaited bool) {
+	held := w.buf[w.ready:w.end]
+	if awaited && len(held) <= maxLoose || s.alike(held) {
 		w.loose = w.end
 	}
+}
+
+// alike reports whether held, the end of a stream so far, is written the same
+// in each credential that begins in it and in its placeholder: what it will
+// become does not depend on what comes.
+func (s *Scrubber) alike(held []byte) bool {
+	if len(held) > maxAlike {
+		return false
+	}
+	for i, c := range held {
+		if escapes[c] {
+			return false
+		}
+		for _, k := range s.starts[c] {
+			p := &s.patterns[k]
+			if _, more := p.match(held[i:], false); more && !p.keeps(held[i:]) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // take copies what is to be given away.
@@ -130,8 +158,8 @@ func (r *reader) fill() error {
 	_, err := r.window.fill(r.scrubber, r.src, windowSize)
 	if err == io.EOF {
 		r.window.scan(r.scrubber, true)
-	} else if r.framed != nil && r.framed.between() {
-		r.window.loosen()
+	} else {
+		r.window.loosen(r.scrubber, r.framed != nil && r.framed.between())
 	}
 	return err
 }

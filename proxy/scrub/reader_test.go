@@ -40,8 +40,11 @@ func TestNothingButABeginningIsHeldBack(t *testing.T) {
 		out string // of one Read, after which every piece has been read
 	}{
 		{[]string{"data: {\"delta\":\"Hello\"}\n\n"}, "data: {\"delta\":\"Hello\"}\n\n"},
-		{[]string{"data: sk-ant-api03-"}, "data: "},
-		{[]string{"other\n\n"}, "sk-ant-api03-other\n\n"},
+		{[]string{"data: sk-ant-api03-X"}, "data: "},
+		{[]string{"other\n\n"}, "sk-ant-api03-Xother\n\n"},
+		{[]string{"ask"}, "ask"}, // so does the placeholder begin
+		{[]string{"-ant-"}, "-ant-"},
+		{[]string{canary[len("sk-ant-"):] + "!"}, placeholder[len("sk-ant-"):] + "!"},
 		{[]string{"100%"}, "100"},
 		{[]string{" sure!"}, "% sure!"},
 		{[]string{"%7", "x%73k%2"}, "%7x"}, // %73 is the first character, %2d the third
@@ -54,6 +57,32 @@ func TestNothingButABeginningIsHeldBack(t *testing.T) {
 		n, err := r.Read(buf)
 		if err != nil || string(buf[:n]) != step.out || len(src.pieces) > 0 {
 			t.Fatalf("step %d: %q, %v, %d pieces left, want %q", i, buf[:n], err, len(src.pieces), step.out)
+		}
+	}
+}
+
+// TestL7TokensAreNotHeldBack: of text that comes letter by letter, each leaves
+// before the next comes, and a credential in it does not.
+func TestL7TokensAreNotHeldBack(t *testing.T) {
+	for _, pair := range [][2]string{
+		{canary, placeholder}, {"ghp_canaryQQQQWWWWEEEERRRRTTTTYYYY1", "ghp_phantomAAAABBBBCCCCDDDDEEEEFFFF"},
+	} {
+		s := scrubber(t, pair)
+		text := "She asks, as usual: should ghosts sk sk- ghp gh c2s nNrL 736 67 of the mask be masked? "
+		src, buf := &script{err: io.EOF}, make([]byte, 8)
+		r := s.Reader(src)
+		for i := range text {
+			src.pieces = []string{text[i : i+1], "\x00not yet"}
+			if n, err := r.Read(buf); err != nil || string(buf[:n]) != text[i:i+1] || len(src.pieces) != 1 {
+				t.Fatalf("%q behind %q: %q, %v, %d pieces left", text[i], text[:i], buf[:n], err, len(src.pieces))
+			}
+		}
+		src.pieces, src.err = nil, io.EOF
+		for _, c := range []byte(pair[0]) {
+			src.pieces = append(src.pieces, string([]byte{c}))
+		}
+		if got, err := io.ReadAll(r); string(got) != pair[1] || err != nil {
+			t.Errorf("%q, %v", got, err)
 		}
 	}
 }

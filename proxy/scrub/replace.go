@@ -49,6 +49,24 @@ func (p *pattern) replace(span []byte) {
 	}
 }
 
+// keeps reports whether src, which begins p and has no escape, would be replaced
+// by itself, whatever follows. A letter of hexadecimal depends on the case of
+// the others, the last two digits of base64 on the alphabet.
+func (p *pattern) keeps(src []byte) bool {
+	at := 0
+	for _, c := range src {
+		v := p.table[c]
+		if p.kind == asBase64 && v == invalid { // a line break
+			continue
+		}
+		if v&^p.mask(at)|p.fill[at] != v || p.kind == asHex && v > 9 || p.kind == asBase64 && v > 61 {
+			return false
+		}
+		at++
+	}
+	return true
+}
+
 // char is the placeholder's character at position i, where c is the
 // credential's.
 func (p *pattern) char(i int, c byte, s style) byte {

@@ -318,7 +318,7 @@ func headerSafe(r rune) rune {
 
 func TestCodingsAskedFor(t *testing.T) {
 	header := http.Header{"Accept-Encoding": {"gzip, dcz;q=0.5, br;q=0.1", "compress, ZSTD"}, "Grpc-Accept-Encoding": {"gzip"}, "Available-Dictionary": {":x:"}}
-	Requested(header)
+	Requested(header, nil)
 	if got := header.Get("Accept-Encoding"); got != "gzip, br;q=0.1, ZSTD" || len(header) != 1 {
 		t.Errorf("%q", header)
 	}

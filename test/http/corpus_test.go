@@ -164,13 +164,22 @@ func (c *collector) both() {
 func (c *collector) names() {
 	c.kind = "name"
 	harmless := []string{
-		"Transfer_Encoding", "X-Transfer-Encoding", "Transfer-Encodin", "TransferEncoding", "Transfer.Encoding", "Transfer-Encoding-", "-Transfer-Encoding",
-		"Content_Length", "X-Content-Length", "ContentLength", "Content-Lengths", "Content.Length", "TE", "X'", "X|", "X~", "X!",
+		"X-Transfer-Encoding", "Transfer-Encodin", "TransferEncoding", "Transfer-Encoding-", "-Transfer-Encoding",
+		"X-Content-Length", "ContentLength", "Content-Lengths", "TE", "X'", "X|", "X~", "X!", "X_Y",
 	}
 	for _, n := range harmless {
 		c.add(carried, smuggled, n+": 0", "Content-Length: "+exact)
 		c.add(carried, smuggled, "Content-Length: "+exact, n+": chunked")
 		c.add(carried, chunked, n+": 0", "Transfer-Encoding: chunked")
+	}
+	for _, n := range []string{ // to servers that take "_" for "-"
+		"Transfer_Encoding", "transfer_encoding", "TRANSFER_ENCODING", "Transfer.Encoding", "Transfer~Encoding", "_Transfer_Encoding", "Transfer-Encoding_",
+		"Content_Length", "content_length", "Content.Length", "Content|Length", "Content-Length'", "Host_", "_Host", "Content_Type", "Proxy_Connection",
+		"X_HTTP_Method_Override", "X_Original_URL",
+	} {
+		c.add(judged, smuggled, n+": 0", "Content-Length: "+exact)
+		c.add(judged, smuggled, "Content-Length: "+exact, n+": chunked")
+		c.add(judged, chunked, n+": 0", "Transfer-Encoding: chunked")
 	}
 	for _, n := range []string{"Transfer-Encoding", "Content-Length", "X", "Host"} {
 		for _, bad := range []string{
