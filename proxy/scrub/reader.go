@@ -94,12 +94,13 @@ func (s *Scrubber) alike(held []byte) bool {
 	if len(held) > maxAlike {
 		return false
 	}
+	t := s.current.Load()
 	for i, c := range held {
 		if escapes[c] {
 			return false
 		}
-		for _, k := range s.starts[c] {
-			p := &s.patterns[k]
+		for _, k := range t.starts[c] {
+			p := &t.patterns[k]
 			if _, more := p.match(held[i:], false); more && !p.keeps(held[i:]) {
 				return false
 			}
