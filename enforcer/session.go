@@ -80,6 +80,9 @@ func Start(ctx context.Context, config Config) (*Session, error) {
 	} else if len(swept) > 0 {
 		config.Logger.Info("removed what dead sessions left", "sessions", len(swept))
 	}
+	if err := keepDescriptors(); err != nil {
+		return nil, err
+	}
 	memlock, err := raiseMemlock()
 	if err != nil {
 		return nil, err

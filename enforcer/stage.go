@@ -111,6 +111,7 @@ func (p *proxyStage) run() error {
 	}{
 		{"spec", p.readSpec},
 		{"memory", lockMemory},
+		{"confine", confine},
 		{"credentials", func() (err error) { ready, err = p.prepare(); return err }},
 		{"ready", func() error { return p.control.send(ready) }},
 		{"listen", p.listen},

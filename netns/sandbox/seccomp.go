@@ -3,37 +3,14 @@
 package sandbox
 
 import (
-	"fmt"
 	"slices"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
-)
 
-// What the filter answers. An errno is added to deny.
-const (
-	allow = unix.SECCOMP_RET_ALLOW
-	kill  = unix.SECCOMP_RET_KILL_PROCESS
-	deny  = unix.SECCOMP_RET_ERRNO
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/fence"
 )
-
-// Offsets in struct seccomp_data (seccomp(2)), on little-endian machines: of an
-// argument the low half, which is all that a call with an int looks at.
-const (
-	offNumber  = 0
-	offArch    = 4
-	offArg0    = 16
-	offArg1    = 24
-	offArg2    = 32
-	offArg1Low = offArg1
-)
-
-// newest is the last system call that was judged here (Linux 6.19). Later ones
-// answer ENOSYS, as they do on the kernels of today: a filter of what is refused
-// would let them through.
-const newest = unix.SYS_RSEQ_SLICE_YIELD
 
 // namespaceFlags are those of clone(2) that make a namespace.
 const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
@@ -78,11 +55,13 @@ var refusals = []refusal{
 
 // Values of an argument.
 var (
-	families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}
-
-	// Protocols that the kernel loads a module for before a hook can refuse them:
-	// DCCP, L2TP, SCTP, SMC.
-	modules = []uint32{unix.IPPROTO_DCCP, unix.IPPROTO_L2TP, unix.IPPROTO_SCTP, 256}
+	// Protocols of the internet families that are part of IP itself, and that the
+	// hooks judge. For any other (DCCP, L2TP, SCTP, SMC …) the kernel looks for a
+	// module before a hook is asked (inet_create).
+	protocols = []uint32{
+		0, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_MPTCP,
+		unix.IPPROTO_UDPLITE, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6,
+	}
 
 	// The default, and asking which it is.
 	personalities = []uint32{0, 0xffffffff}
@@ -94,94 +73,39 @@ var (
 // tiocLinux is TIOCLINUX of asm-generic/ioctls.h, which x/sys lacks.
 const tiocLinux = 0x541c
 
-// program is a filter in the making.
-type program []bpf.Instruction
-
-// filter is the session's filter. The number stays in the accumulator until a
-// block about arguments, which ends in an answer.
-func filter(permit func(string) bool) []bpf.Instruction {
-	p := program{
-		bpf.LoadAbsolute{Off: offArch, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: nativeArch, SkipTrue: 1},
-		bpf.RetConstant{Val: kill}, // another architecture's numbers mean other calls
-		bpf.LoadAbsolute{Off: offNumber, Size: 4},
-		// Later calls and, on amd64, those of x32 (0x40000000).
-		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: newest, SkipFalse: 1},
-		bpf.RetConstant{Val: deny | uint32(unix.ENOSYS)},
-	}
+// filter is the session's filter.
+func filter(permit func(string) bool) fence.Program {
+	p := fence.New()
 	for _, r := range refusals {
-		if r.unless != "" && permit(r.unless) {
-			continue
-		}
-		for _, number := range r.calls {
-			p.on(number, bpf.RetConstant{Val: deny | uint32(r.errno)})
+		if r.unless == "" || !permit(r.unless) {
+			p.Answer(fence.Deny(r.errno), r.calls...)
 		}
 	}
-	p.on(unix.SYS_SOCKET, sockets()...)
-	p.on(unix.SYS_SOCKETPAIR, sockets()...)
-	p.on(unix.SYS_IOCTL, oneOf(offArg1Low, ioctls, deny|uint32(unix.EPERM), allow)...)
-	p.on(unix.SYS_PERSONALITY, oneOf(offArg0, personalities, allow, deny|uint32(unix.EPERM))...)
+	p.On(unix.SYS_SOCKET, sockets()...)
+	p.On(unix.SYS_SOCKETPAIR, sockets()...)
+	p.On(unix.SYS_IOCTL, fence.OneOf(fence.Arg1, ioctls, fence.Deny(unix.EPERM), fence.Allow)...)
+	p.On(unix.SYS_PERSONALITY, fence.OneOf(fence.Arg0, personalities, fence.Allow, fence.Deny(unix.EPERM))...)
 	if !permit(PermitNestedSandbox) {
-		p.on(unix.SYS_CLONE,
-			bpf.LoadAbsolute{Off: offArg0, Size: 4},
-			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: namespaceFlags, SkipFalse: 1},
-			bpf.RetConstant{Val: deny | uint32(unix.EPERM)},
-			bpf.RetConstant{Val: allow})
+		p.On(unix.SYS_CLONE, fence.Bits(fence.Arg0, namespaceFlags, fence.Deny(unix.EPERM), fence.Allow)...)
 	}
-	return append(p, bpf.RetConstant{Val: allow})
-}
-
-// on adds a block for one system call.
-func (p *program) on(number uint32, block ...bpf.Instruction) {
-	*p = append(*p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: number, SkipTrue: uint8(len(block))})
-	*p = append(*p, block...)
-}
-
-// oneOf is a block that answers hit when the argument is one of values.
-func oneOf(offset uint32, values []uint32, hit, miss uint32) []bpf.Instruction {
-	block := program{bpf.LoadAbsolute{Off: offset, Size: 4}}
-	for i, v := range values {
-		block = append(block, bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: uint8(len(values) - i)})
-	}
-	return append(block, bpf.RetConstant{Val: miss}, bpf.RetConstant{Val: hit})
+	p.End(fence.Allow)
+	return p
 }
 
 // sockets is the block of socket(2): families that stay inside the namespace,
 // and of netlink routes alone, which getaddrinfo asks.
 func sockets() []bpf.Instruction {
-	block := oneOf(offArg0, families, allow, deny|uint32(unix.EAFNOSUPPORT))
-	other := []bpf.Instruction{
-		bpf.LoadAbsolute{Off: offArg0, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.AF_NETLINK, SkipTrue: 3},
-		bpf.LoadAbsolute{Off: offArg2, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.NETLINK_ROUTE, SkipTrue: 1},
-		bpf.RetConstant{Val: allow},
+	protocol := func(number uint32, block []bpf.Instruction) []bpf.Instruction {
+		return append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: number, SkipTrue: uint8(len(block))}}, block...)
 	}
-	internet := append([]bpf.Instruction{bpf.LoadAbsolute{Off: offArg0, Size: 4}},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET, SkipTrue: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.AF_INET6, SkipTrue: uint8(len(modules)) + 3})
-	protocols := oneOf(offArg2, modules, deny|uint32(unix.EPROTONOSUPPORT), allow)
-	return slices.Concat(other, internet, protocols, block)
+	internet := fence.OneOf(fence.Arg2, protocols, fence.Allow, fence.Deny(unix.EPROTONOSUPPORT))
+	routes := fence.OneOf(fence.Arg2, []uint32{unix.NETLINK_ROUTE}, fence.Allow, fence.Deny(unix.EAFNOSUPPORT))
+	return slices.Concat(
+		[]bpf.Instruction{bpf.LoadAbsolute{Off: fence.Arg0, Size: 4}},
+		protocol(unix.AF_INET, internet), protocol(unix.AF_INET6, internet), protocol(unix.AF_NETLINK, routes),
+		protocol(unix.AF_UNIX, []bpf.Instruction{bpf.RetConstant{Val: fence.Allow}}),
+		[]bpf.Instruction{bpf.RetConstant{Val: fence.Deny(unix.EAFNOSUPPORT)}})
 }
 
 // seccomp puts the filter on all threads at once.
-func (p *pid1) seccomp() error {
-	raw, err := bpf.Assemble(filter(p.body.Spec.permits))
-	if err != nil {
-		return fmt.Errorf("assemble filter: %w", err)
-	}
-	code := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		code[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
-	if errno != 0 {
-		return fmt.Errorf("set filter: %w", errno)
-	}
-	if thread != 0 {
-		return fmt.Errorf("set filter: thread %d has another: %w", thread, unix.EBUSY)
-	}
-	return nil
-}
+func (p *pid1) seccomp() error { return fence.Install(filter(p.body.Spec.permits)) }

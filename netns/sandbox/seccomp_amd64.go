@@ -4,8 +4,6 @@ package sandbox
 
 import "golang.org/x/sys/unix"
 
-const nativeArch = unix.AUDIT_ARCH_X86_64
-
 // nativeCalls are refused too: ports, and what is left of older days.
 var nativeCalls = []uint32{
 	unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_CREATE_MODULE, unix.SYS_GET_KERNEL_SYMS, unix.SYS_QUERY_MODULE,

@@ -4,7 +4,5 @@ package sandbox
 
 import "golang.org/x/sys/unix"
 
-const nativeArch = unix.AUDIT_ARCH_AARCH64
-
 // nativeCalls are refused too: what is left of older days.
 var nativeCalls = []uint32{unix.SYS_LOOKUP_DCOOKIE}

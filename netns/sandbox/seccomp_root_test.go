@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/fence"
 )
 
 // testCalls are made by an agent, with arguments that the kernel itself would
@@ -47,7 +49,7 @@ var testCalls = []struct {
 	{"tiocsti", unix.SYS_IOCTL, 0, unix.TIOCSTI, 0, unix.EPERM},
 	{"tiocsti, high bits", unix.SYS_IOCTL, 0, 1<<32 | unix.TIOCSTI, 0, unix.EPERM},
 	{"personality", unix.SYS_PERSONALITY, 0x40000, 0, 0, unix.EPERM},
-	{"later call", newest + 1, 0, 0, 0, unix.ENOSYS},
+	{"later call", fence.Newest + 1, 0, 0, 0, unix.ENOSYS},
 }
 
 func TestCallsRefused(t *testing.T) {

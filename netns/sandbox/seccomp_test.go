@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/fence"
 )
 
 // call is struct seccomp_data as bpf.VM reads it: 32-bit words, each in the
@@ -46,9 +48,13 @@ func run(t *testing.T, c call, permits ...string) uint32 {
 }
 
 const (
-	eperm        = deny | uint32(unix.EPERM)
-	enosys       = deny | uint32(unix.ENOSYS)
-	eafnosupport = deny | uint32(unix.EAFNOSUPPORT)
+	allow = fence.Allow
+	kill  = fence.Kill
+
+	eperm           = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	enosys          = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	eafnosupport    = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+	eprotonosupport = unix.SECCOMP_RET_ERRNO | uint32(unix.EPROTONOSUPPORT)
 )
 
 func TestFilter(t *testing.T) {
@@ -90,6 +96,12 @@ func TestFilter(t *testing.T) {
 		"socket unspec":                {unix.SYS_SOCKET, [6]uint64{unix.AF_UNSPEC}, nil, eafnosupport},
 		"socket vsock, high bits":      {unix.SYS_SOCKET, [6]uint64{high | unix.AF_VSOCK}, nil, eafnosupport},
 		"socket netlink, high bits":    {unix.SYS_SOCKET, [6]uint64{unix.AF_NETLINK, 0, high | unix.NETLINK_XFRM}, nil, eafnosupport},
+		"socket udplite":               {unix.SYS_SOCKET, [6]uint64{unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE}, nil, allow},
+		"socket mptcp":                 {unix.SYS_SOCKET, [6]uint64{unix.AF_INET6, unix.SOCK_STREAM, unix.IPPROTO_MPTCP}, nil, allow},
+		"socket sctp":                  {unix.SYS_SOCKET, [6]uint64{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP}, nil, eprotonosupport},
+		"socket sctp6, high bits":      {unix.SYS_SOCKET, [6]uint64{unix.AF_INET6, unix.SOCK_STREAM, high | unix.IPPROTO_SCTP}, nil, eprotonosupport},
+		"socket protocol of no module": {unix.SYS_SOCKET, [6]uint64{unix.AF_INET6, unix.SOCK_DGRAM, 200}, nil, eprotonosupport},
+		"socket raw of any protocol":   {unix.SYS_SOCKET, [6]uint64{unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW}, nil, eprotonosupport},
 		"socketpair tipc":              {unix.SYS_SOCKETPAIR, [6]uint64{unix.AF_TIPC}, nil, eafnosupport},
 		"socketpair unix":              {unix.SYS_SOCKETPAIR, [6]uint64{unix.AF_UNIX}, nil, allow},
 		"ioctl TCGETS":                 {unix.SYS_IOCTL, [6]uint64{0, unix.TCGETS}, nil, allow},
@@ -100,12 +112,12 @@ func TestFilter(t *testing.T) {
 		"personality query":            {unix.SYS_PERSONALITY, [6]uint64{0xffffffff}, nil, allow},
 		"personality default":          {unix.SYS_PERSONALITY, [6]uint64{0}, nil, allow},
 		"personality no randomisation": {unix.SYS_PERSONALITY, [6]uint64{0x40000}, nil, eperm},
-		"later than the filter":        {newest + 1, [6]uint64{}, nil, enosys},
+		"later than the filter":        {fence.Newest + 1, [6]uint64{}, nil, enosys},
 		"x32":                          {0x40000000 | unix.SYS_READ, [6]uint64{}, nil, enosys},
 		"no number":                    {0xffffffff, [6]uint64{}, nil, enosys},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := run(t, call{nativeArch, c.number, c.args}, c.permits...); got != c.want {
+			if got := run(t, call{fence.Arch, c.number, c.args}, c.permits...); got != c.want {
 				t.Errorf("verdict %#x, want %#x", got, c.want)
 			}
 		})
@@ -124,11 +136,11 @@ func TestFilterForeignArchitecture(t *testing.T) {
 func TestFilterRefusals(t *testing.T) {
 	for _, r := range refusals {
 		for _, number := range r.calls {
-			if got, want := run(t, call{nativeArch, number, [6]uint64{}}), deny|uint32(r.errno); got != want {
+			if got, want := run(t, call{fence.Arch, number, [6]uint64{}}), fence.Deny(r.errno); got != want {
 				t.Errorf("call %d: verdict %#x, want %#x", number, got, want)
 			}
-			if number > newest {
-				t.Errorf("call %d is later than the newest, %d", number, newest)
+			if number > fence.Newest {
+				t.Errorf("call %d is later than the fence.Newest, %d", number, fence.Newest)
 			}
 		}
 	}
