@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/fence"
 )
 
 // pid1 is init itself: the first process of the session.
@@ -17,9 +19,10 @@ type pid1 struct {
 	stage   Stage
 	body    specBody
 	launch  Launch
-	sockets []string // pathname sockets of the host
-	own     mounts   // made here, and writable
-	slave   int      // of the session's terminal; -1 is none
+	sockets []string       // pathname sockets of the host
+	own     mounts         // made here, and writable
+	rules   *fence.Ruleset // nil where the kernel has none
+	slave   int            // of the session's terminal; -1 is none
 }
 
 // step is a stage and what is done in it.
@@ -37,6 +40,7 @@ func steps() []step {
 		{StageTrust, (*pid1).trust},
 		{StageSession, (*pid1).session},
 		{StagePrivileges, (*pid1).privileges},
+		{StageLandlock, (*pid1).landlock},
 		{StageSeccomp, (*pid1).seccomp},
 		{StagePosture, (*pid1).posture},
 		{StageExec, (*pid1).exec},

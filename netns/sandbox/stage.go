@@ -20,13 +20,14 @@ const (
 	StageTrust                   // the session's CA in every store
 	StageSession                 // session, keyring, terminal
 	StagePrivileges              // ids, capabilities, limits
+	StageLandlock                // what the kernel knows of files and processes beside mounts
 	StageSeccomp                 // the filter of system calls
 	StagePosture                 // all of it read back
 	StageExec                    // the agent itself
 )
 
 var stageNames = [...]string{
-	"start", "listen", "wait", "mount", "trust", "session", "privileges", "seccomp", "posture", "exec",
+	"start", "listen", "wait", "mount", "trust", "session", "privileges", "landlock", "seccomp", "posture", "exec",
 }
 
 // String is the stage's name in errors and logs.
