@@ -16,8 +16,10 @@ import (
 func placeholderEnviron(spec *policy.Session, placeholders map[string]string) []string {
 	var env []string
 	for _, c := range spec.Credentials {
-		for _, name := range c.Env {
-			env = append(env, name+"="+placeholders[c.Name])
+		for i, name := range c.Env {
+			if text, set := placeholderOf(&c, placeholders[c.Name], i); set {
+				env = append(env, name+"="+text)
+			}
 		}
 	}
 	return env

@@ -3,7 +3,6 @@
 package enforcer
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -169,11 +168,15 @@ func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File) (swap.C
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
 	}
-	placeholder, err := policy.Placeholder(*c, entry.Value.Len(), p.spec.TailSeed[c.Name], rand.Reader)
+	value, err := usable(c, entry.Value)
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
 	}
-	return swap.Credential{Policy: c, Placeholder: placeholder, Value: secret.NewCell(entry.Value)}, nil
+	placeholder, err := standIn(c, value, p.spec.TailSeed[c.Name])
+	if err != nil {
+		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
+	}
+	return swap.Credential{Policy: c, Placeholder: placeholder, Value: secret.NewCell(value)}, nil
 }
 
 // newAuthority makes the session's CA. It is constrained to the session's

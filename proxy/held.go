@@ -12,13 +12,17 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
-// A body in which a credential may stand, as form or json declare it, is held
-// until it is whole and judged. Every other body streams.
+// A body in which a credential may stand, as form or json declare it, or which a
+// signature covers, is held until it is whole and judged. Every other body
+// streams.
 const (
 	// maxHeld bounds one such body. It covers an API call with a few images in
 	// it; what is larger is an upload, and uploads have their credential in the
 	// head.
 	maxHeld = 4 << 20
+	// maxSigned bounds one body that a signature covers by a hash that is in no
+	// field. Of AWS's services the models' take the largest, 25 MB.
+	maxSigned = 32 << 20
 	// maxHeldTotal bounds all that one session holds at once.
 	maxHeldTotal = 64 << 20
 	firstHeld    = 16 << 10 // where the length is not known
@@ -27,6 +31,8 @@ const (
 var (
 	errTooLong = &refusal{status: http.StatusRequestEntityTooLarge, reason: audit.ReasonBodyLimit,
 		hint: "a credential may stand in bodies of this type here: they are held, and may have 4 MiB"}
+	errTooLongSigned = &refusal{status: http.StatusRequestEntityTooLarge, reason: audit.ReasonBodyLimit,
+		hint: "the signature covers the body: it is held, and may have 32 MiB; send x-amz-content-sha256 to have it streamed"}
 	errHolding = &refusal{status: http.StatusServiceUnavailable, reason: audit.ReasonBodyLimit,
 		hint: "too many bodies are held at once; try again"}
 )
@@ -41,7 +47,11 @@ func (s *Server) judgeBody(x *exchange, bound []*policy.Credential) (swap.Findin
 	if kind == swap.NoBody || x.length == 0 {
 		return x.finding, nil
 	}
-	if r := s.holdBody(x); r != nil {
+	limit, tooLong := maxHeld, errTooLong
+	if kind == swap.Whole {
+		limit, tooLong = maxSigned, errTooLongSigned
+	}
+	if r := s.holdBody(x, limit, tooLong); r != nil {
 		return swap.Finding{}, r
 	}
 	q := x.swapRequest(x.header)
@@ -55,13 +65,16 @@ func (s *Server) judgeBody(x *exchange, bound []*policy.Credential) (swap.Findin
 
 // swapRequest is x as it is judged and rewritten, under header.
 func (x *exchange) swapRequest(header http.Header) swap.Request {
-	return swap.Request{Header: header, Target: x.target, Upgrade: x.upgrade, Content: x.held}
+	return swap.Request{
+		Method: x.method, Host: x.authority, Header: header, Target: x.target,
+		Upgrade: x.upgrade, Length: x.length, Content: x.held,
+	}
 }
 
-// holdBody reads the whole body of x.
-func (s *Server) holdBody(x *exchange) *refusal {
-	if x.length > maxHeld {
-		return errTooLong
+// holdBody reads the whole body of x, of at most limit bytes.
+func (s *Server) holdBody(x *exchange, limit int, tooLong *refusal) *refusal {
+	if x.length > int64(limit) {
+		return tooLong
 	}
 	size := max(int(x.length), firstHeld)
 	if r := s.reserve(x, size); r != nil {
@@ -77,8 +90,8 @@ func (s *Server) holdBody(x *exchange) *refusal {
 			return nil
 		case err != nil:
 			return bodyRefusal(err)
-		case len(held) > maxHeld:
-			return errTooLong
+		case len(held) > limit:
+			return tooLong
 		case len(held) == cap(held):
 			if r := s.reserve(x, cap(held)); r != nil {
 				return r

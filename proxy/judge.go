@@ -10,6 +10,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/sign"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
@@ -151,8 +152,24 @@ func (s *Server) judgeCredential(x *exchange) *refusal {
 		return x.strayRefusal()
 	}
 	x.record.Credential, x.record.Position = finding.Credentials(), finding.Positions()
+	if r := s.verify(x); r != nil {
+		return r
+	}
 	if s.cookies.filter(x.conn.host, x.header, finding.OwnCookie) && finding.Bare && len(bound) > 0 {
 		x.finding = swap.Finding{Foreign: true}
+	}
+	return nil
+}
+
+// verify checks what the request's signatures cover, and makes room for the
+// chunk of a signed stream that is being signed.
+func (s *Server) verify(x *exchange) *refusal {
+	q := x.swapRequest(x.header)
+	if err := x.finding.Verify(&q); err != nil {
+		return swapRefusal(err)
+	}
+	if x.finding.Streams() {
+		return s.reserve(x, sign.MaxChunk)
 	}
 	return nil
 }
@@ -178,6 +195,9 @@ func swapRefusal(err error) *refusal {
 	switch {
 	case errors.Is(err, swap.ErrVariant):
 		r.reason, r.hint = audit.ReasonBadHeader, "some servers read a header of this request otherwise than it is judged"
+	case errors.Is(err, swap.ErrSignature):
+		r.status, r.reason = http.StatusForbidden, audit.ReasonBadSignature
+		r.hint = "the AWS signature is malformed, or not made with this session's placeholder key over this request"
 	case errors.Is(err, swap.ErrMalformed):
 		r.reason, r.hint = audit.ReasonBadRequest, "the body is not what its Content-Type says"
 	}

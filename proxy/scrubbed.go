@@ -28,14 +28,18 @@ func newScrubber(credentials *swap.Set) (*scrub.Scrubber, error) {
 // value is sent nowhere.
 func teach(s *scrub.Scrubber, credentials *swap.Set) error {
 	for _, c := range credentials.Credentials() {
-		err := c.Value.Use(func(v secret.Value) error {
-			return s.Add([]scrub.Pair{{Secret: v, Placeholder: c.Placeholder}})
-		})
+		err := c.Value.Use(func(v secret.Value) error { return teachOne(s, &c, v) })
 		if err != nil && !errors.Is(err, secret.ErrNoValue) {
 			return err
 		}
 	}
 	return nil
+}
+
+func teachOne(s *scrub.Scrubber, c *swap.Credential, v secret.Value) error {
+	return c.Parts(v, func(part secret.Value, placeholder string) error {
+		return s.Add([]scrub.Pair{{Secret: part, Placeholder: placeholder}})
+	})
 }
 
 // bindMinters gives the credentials that are made what they are made with. What
@@ -45,9 +49,7 @@ func (s *Server) bindMinters(credentials *swap.Set) {
 		if c.Minter == nil {
 			continue
 		}
-		c.Minter.Bind(s.ctx, s.upstream, func(v secret.Value) error {
-			return s.scrubber.Add([]scrub.Pair{{Secret: v, Placeholder: c.Placeholder}})
-		})
+		c.Minter.Bind(s.ctx, s.upstream, func(v secret.Value) error { return teachOne(s.scrubber, &c, v) })
 	}
 }
 

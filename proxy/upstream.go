@@ -145,6 +145,7 @@ func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error
 		return nil, err
 	}
 	q := x.swapRequest(outgoingHeader(x))
+	q.Host = x.conn.authority()
 	// Last: from here on header, target and content hold real values.
 	if err := x.finding.Apply(&q); err != nil {
 		return nil, err
@@ -197,8 +198,14 @@ func (x *exchange) request(ctx context.Context, q *swap.Request) *http.Request {
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(q.Content)), nil }
 		req.Body, _ = req.GetBody()
 	default:
-		req.Body = x.body.attempt()
-		req.GetBody = x.body.again
+		req.Body = q.Stream(x.body.attempt())
+		req.GetBody = func() (io.ReadCloser, error) {
+			body, err := x.body.again()
+			if err != nil {
+				return nil, err
+			}
+			return q.Stream(body), nil
+		}
 	}
 	return req.WithContext(ctx)
 }

@@ -43,7 +43,7 @@ var layers = [][]string{
 	{"netns/sandbox"},
 	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub"},
 	{"proxy/mint"},
-	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit"},
+	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit", "proxy/sign"},
 }
 
 // exceptions are imports that the rule above cannot express, with the reason.

@@ -61,6 +61,7 @@ const (
 	ReasonDuplicateCredential Reason = "duplicate_credential"
 	ReasonMisplaced           Reason = "misplaced_placeholder"
 	ReasonUnbound             Reason = "unbound_placeholder"
+	ReasonBadSignature        Reason = "bad_signature"
 	ReasonApproval            Reason = "approval"
 	ReasonApprovalTimeout     Reason = "approval_timeout"
 
@@ -145,6 +146,7 @@ var reasons = [...]Entry{
 	{ReasonDuplicateCredential, "the request carries more than one credential"},
 	{ReasonMisplaced, "a placeholder in a position its credential does not declare"},
 	{ReasonUnbound, "a placeholder sent to a host its credential is not bound to"},
+	{ReasonBadSignature, "an AWS signature that the session's placeholder key did not make over this request"},
 	{ReasonApproval, "a person was asked and answered"},
 	{ReasonApprovalTimeout, "a person was asked and did not answer in time"},
 

@@ -40,7 +40,11 @@ func resolveCredential(d Declared, stored Stored) (Credential, error) {
 		return fail(fmt.Sprintf("add env: [VARIABLE] to credentials.%s in the policy, or provider: NAME", d.Name),
 			"neither a provider nor env says where the placeholder appears")
 	}
-	return fillIn(d, source, hosts, preset), nil
+	c := fillIn(d, source, hosts, preset)
+	if err := c.checkPair(); err != nil {
+		return fail("see inject in phantom-ns-policy(5)", "%v", err)
+	}
+	return c, nil
 }
 
 // chooseProvider returns the preset; the zero one where there is none. A

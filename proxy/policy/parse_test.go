@@ -287,7 +287,6 @@ func TestUnsupportedIsRefusedByName(t *testing.T) {
 		"credentials.files":          "credentials: {a: {files: [{path: ~/.tool/auth.json, format: json, field: /token}]}}",
 		"credentials.from: keyring":  `credentials: {a: {from: "keyring:user/x"}}`,
 		"credentials.from: systemd":  `credentials: {a: {from: "systemd:x"}}`,
-		"credentials.inject: sigv4":  "credentials: {a: {inject: [sigv4]}}",
 		"egress.approve: ask":        "egress: [{host: a.test, approve: ask}]",
 		"upstream.proxy":             `upstream: {proxy: "http://proxy.corp:3128"}`,
 		"audit.full: drop":           "audit: {full: drop}",

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,7 @@ const (
 	PositionForm        PositionKind = "form"        // NAME=X in a body of application/x-www-form-urlencoded
 	PositionJSON        PositionKind = "json"        // the text at Name, an RFC 6901 pointer, in a body of application/json
 	PositionSubprotocol PositionKind = "subprotocol" // Sec-WebSocket-Protocol: X, or anything.X
+	PositionSigV4       PositionKind = "sigv4"       // AWS Signature Version 4, in Authorization or the query; X is a key pair
 )
 
 // Values of Position.Name for [PositionBasic].
@@ -55,6 +57,34 @@ func (p Position) Movable() bool {
 		return true
 	}
 	return false
+}
+
+// signs reports whether positions are of a key pair, which signs requests and
+// stands in none.
+func signs(positions []Position) bool {
+	return slices.ContainsFunc(positions, func(p Position) bool { return p.Kind == PositionSigV4 })
+}
+
+// Signs reports whether the credential is an AWS key pair. Its variables are
+// those of id, secret and session token, in this order; the last one is set
+// where there is a token.
+func (c Credential) Signs() bool { return signs(c.Positions) }
+
+// checkPair refuses what a key pair cannot be.
+func (c Credential) checkPair() error {
+	switch {
+	case !c.Signs():
+		return nil
+	case len(c.Positions) > 1:
+		return errors.New("sigv4 stands alone in inject: its value is a key pair")
+	case c.Outbound != nil:
+		return errors.New("sigv4 has no outbound: a signature stays where it is")
+	case c.Placeholder.Mode != ShapeProvider:
+		return errors.New("sigv4 has no placeholder of its own: a key pair's is another pair")
+	case len(c.Env) < 2 || len(c.Env) > 3:
+		return errors.New("env of sigv4 names the variables of access key id, secret access key and session token, in this order")
+	}
+	return nil
 }
 
 // movable are the positions of a provider that its outbound can stand in for.

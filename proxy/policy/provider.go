@@ -143,6 +143,9 @@ func parseProvider(file string, data []byte) (Provider, error) {
 		return p, err
 	}
 	for _, key := range []string{"name", "env", "inject", "placeholder"} {
+		if key == "placeholder" && signs(p.Positions) {
+			continue // a key pair's is made after the pair
+		}
 		if given[key] == nil {
 			return p, r.fail(root, "%s: missing", key)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestProviders(t *testing.T) {
-	if len(Providers()) != len(providerTable) {
+	if len(Providers()) != len(providerTable)+1 { // aws has no placeholder of its own
 		t.Errorf("%d providers, %d in the table: %s", len(Providers()), len(providerTable), providerNames())
 	}
 	for _, w := range providerTable {
@@ -42,21 +42,44 @@ func TestProviders(t *testing.T) {
 	}
 }
 
+func TestProviderOfKeyPairs(t *testing.T) {
+	p, ok := ProviderNamed("aws")
+	if !ok || !signs(p.Positions) || len(p.Env) != 3 || len(p.Hosts) > 0 || len(p.Templates) > 0 {
+		t.Errorf("%+v", p)
+	}
+	c := Credential{Positions: p.Positions, Env: p.Env, Placeholder: Shape{Mode: ShapeProvider}}
+	if err := c.checkPair(); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*Credential){
+		"another position": func(c *Credential) { c.Positions = append(c.Positions, Position{Kind: PositionBearer}) },
+		"outbound":         func(c *Credential) { c.Outbound = &Position{Kind: PositionBearer} },
+		"placeholder":      func(c *Credential) { c.Placeholder.Mode = ShapeName },
+		"one variable":     func(c *Credential) { c.Env = c.Env[:1] },
+	} {
+		bad := c
+		bad.Positions = slices.Clone(c.Positions)
+		if change(&bad); bad.checkPair() == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
 func TestProviderFileIsStrict(t *testing.T) {
 	const good = "name: x\nhosts: [a.test]\nenv: [X]\ninject: [bearer]\nplaceholder: [\"{base62:*}\"]\n"
 	if _, err := parseProvider("providers/x.yaml", []byte(good)); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ text, message string }{
-		"unknown key":          {good + "x: 1\n", "unknown key"},
-		"duplicate key":        {good + "env: [Y]\n", "the same key twice"},
-		"other name":           {strings.Replace(good, "name: x", "name: y", 1), "want the file's own"},
-		"empty hosts":          {strings.Replace(good, "[a.test]", "[]", 1), "an empty list"},
-		"no env":               {strings.Replace(good, "env: [X]\n", "", 1), "env: missing"},
-		"bad host":             {strings.Replace(good, "a.test", "127.0.0.1", 1), "bad host name"},
-		"unsupported position": {strings.Replace(good, "bearer", "sigv4", 1), "not supported by this build"},
-		"weak template":        {strings.Replace(good, "base62:*", "hex:8", 1), "128 random bits"},
-		"allow":                {good + "allow: []\n", "unknown key"},
+		"unknown key":    {good + "x: 1\n", "unknown key"},
+		"duplicate key":  {good + "env: [Y]\n", "the same key twice"},
+		"other name":     {strings.Replace(good, "name: x", "name: y", 1), "want the file's own"},
+		"empty hosts":    {strings.Replace(good, "[a.test]", "[]", 1), "an empty list"},
+		"no env":         {strings.Replace(good, "env: [X]\n", "", 1), "env: missing"},
+		"bad host":       {strings.Replace(good, "a.test", "127.0.0.1", 1), "bad host name"},
+		"no placeholder": {strings.Replace(good, "placeholder: [\"{base62:*}\"]\n", "", 1), "placeholder: missing"},
+		"weak template":  {strings.Replace(good, "base62:*", "hex:8", 1), "128 random bits"},
+		"allow":          {good + "allow: []\n", "unknown key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parseProvider("providers/x.yaml", []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.message) {

@@ -12,8 +12,6 @@ var unsupported = map[string]bool{
 	"credentials.from: keyring": true,
 	"credentials.from: systemd": true,
 
-	"credentials.inject: sigv4": true,
-
 	"egress.approve: ask":        true,
 	"upstream.proxy":             true,
 	"audit.full: drop":           true,

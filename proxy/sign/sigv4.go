@@ -91,9 +91,9 @@ func (s *Signature) read(credential, signed string) error {
 	return ErrMalformed
 }
 
-// Payloads that are not hashes of the whole body. Whoever changes the body
-// changes a signed stream chunk by chunk; see [Signature.Stream].
-func (s *Signature) streams() bool { return s.payload == streamSigned || s.payload == streamTrailer }
+// Streams reports, after Verify, whether the body's chunks are signed one by one;
+// see [Signature.Stream].
+func (s *Signature) Streams() bool { return s.payload == streamSigned || s.payload == streamTrailer }
 
 // NeedsContent reports whether the signature covers a hash of the body that is
 // in no field, so that the body has to be there before it can be checked.

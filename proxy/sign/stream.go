@@ -41,7 +41,7 @@ type Stream struct {
 // Stream is the signer of a body whose chunks are signed, after [Signature.Sign];
 // nil where none are.
 func (s *Signature) Stream(keys Keys) *Stream {
-	if !s.streams() {
+	if !s.Streams() {
 		return nil
 	}
 	return &Stream{

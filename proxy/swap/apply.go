@@ -25,6 +25,9 @@ func (f *Finding) Apply(r *Request) error {
 	a := application{finding: f, request: r, user: f.user, password: f.password}
 	for i := range f.Matched {
 		m := &f.Matched[i]
+		if m.Credential.signs() {
+			continue
+		}
 		err := m.Credential.Value.Use(func(v secret.Value) error { return a.credential(m, v.Reveal()) })
 		if err != nil {
 			return err
@@ -41,6 +44,23 @@ func (f *Finding) Apply(r *Request) error {
 	}
 	if len(a.content) > 0 {
 		r.Content = splice(r.Content, a.content)
+	}
+	return a.signatures()
+}
+
+// signatures are made when everything that they cover stands.
+func (a *application) signatures() error {
+	for i := range a.finding.Matched {
+		m := &a.finding.Matched[i]
+		for _, p := range m.places {
+			if p.signature == nil {
+				continue
+			}
+			err := m.Credential.Value.Use(func(v secret.Value) error { return a.sign(p.signature, v.Reveal()) })
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/sign"
 )
 
 // Body is how a body is judged.
@@ -19,18 +20,23 @@ const (
 	NoBody Body = iota
 	Form        // application/x-www-form-urlencoded
 	JSON        // application/json
+	Whole       // of any type: a signature covers its hash
 )
 
 // Body says how the body under header is to be judged at a host where the
 // credentials bound are usable. Unless that is NoBody, the whole body is to be
 // in the [Request] before it is judged for good.
 func (s *Set) Body(bound []*policy.Credential, header http.Header) (Body, error) {
-	form, json := false, false
+	form, json, signs := false, false, false
 	for _, b := range bound {
 		for _, p := range b.Positions {
 			form = form || p.Kind == policy.PositionForm
 			json = json || p.Kind == policy.PositionJSON
+			signs = signs || p.Kind == policy.PositionSigV4
 		}
+	}
+	if signs && sign.NeedsContent(header) {
+		return Whole, nil
 	}
 	if !form && !json {
 		return NoBody, nil

@@ -14,6 +14,7 @@ const (
 	fieldAuthorization = "authorization"
 	fieldCookie        = "cookie"
 	fieldProtocol      = "sec-websocket-protocol"
+	fieldAmzToken      = "x-amz-security-token"
 )
 
 // header judges all values of one field.
@@ -40,6 +41,16 @@ func (j *judgement) credential(name string, values []string) error {
 		return ErrDuplicate
 	}
 	value := values[0]
+	switch name {
+	case fieldAuthorization:
+		if ours, err := j.signature(); ours || err != nil {
+			return err
+		}
+	case fieldAmzToken:
+		if j.token(value) {
+			return nil
+		}
+	}
 	for _, c := range j.usable {
 		for rank, p := range c.Policy.Positions {
 			if locate(p, name, value, c.Placeholder) {

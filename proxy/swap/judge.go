@@ -116,9 +116,12 @@ func (j *judgement) stray(text string) bool {
 		if c.Policy.Placeholder.Mode == policy.ShapeName {
 			continue
 		}
-		if strings.Contains(text, c.Placeholder) || len(decoded) != len(text) && strings.Contains(decoded, c.Placeholder) {
-			j.strays = append(j.strays, c)
-			found = true
+		for _, mark := range c.marks() {
+			if strings.Contains(text, mark) || len(decoded) != len(text) && strings.Contains(decoded, mark) {
+				j.strays = append(j.strays, c)
+				found = true
+				break
+			}
 		}
 	}
 	return found
@@ -186,7 +189,7 @@ func (m *Match) final() []policy.Position {
 // slot is what only one credential can be in.
 func slot(p policy.Position) string {
 	switch p.Kind {
-	case policy.PositionBearer, policy.PositionToken, policy.PositionScheme, policy.PositionBasic:
+	case policy.PositionBearer, policy.PositionToken, policy.PositionScheme, policy.PositionBasic, policy.PositionSigV4:
 		return "header: authorization"
 	}
 	return p.String()

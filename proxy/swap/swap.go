@@ -14,6 +14,7 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
+	"github.com/phantom-ns/phantom-ns/proxy/sign"
 )
 
 // Credential is one credential of the session with its two values.
@@ -57,11 +58,16 @@ func (s *Set) add(p policy.Position) {
 
 // Request is what is judged and rewritten of one request.
 type Request struct {
+	Method  string
+	Host    string // Host or :authority
 	Header  http.Header
 	Target  string // path and query, as on the wire
 	Upgrade bool   // to a WebSocket
+	Length  int64  // of the body; -1: unknown
 	Body    Body   // what Content is
 	Content []byte // the whole body; nil where Body is NoBody
+
+	stream *sign.Stream // nil: the body goes out as it came
 }
 
 // Errors of [Set.Judge] and [Set.Body]: the request cannot be judged, and is
@@ -129,6 +135,8 @@ type place struct {
 	span     span   // of query and path in the target, of form and json in the body
 	raw      bool   // in a path: not percent-encoded
 	item     string // of subprotocol: what is in front of the placeholder
+
+	signature *sign.Signature // of sigv4
 }
 
 // span is a part of a text.

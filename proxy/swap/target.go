@@ -80,7 +80,13 @@ func (j *judgement) query(target string) (ours []span, err error) {
 	if at == 0 || len(j.usable) == 0 {
 		return nil, nil
 	}
+	if ours, err = j.presigned(target); err != nil {
+		return nil, err
+	}
 	for pair := range pairs(target, at) {
+		if within(pair.whole, ours) {
+			continue
+		}
 		found, err := j.pair(policy.PositionQuery, pair.name, pair.value, pair.span)
 		if err != nil {
 			return nil, err
