@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
 // passed are the variables that the agent inherits by name. Everything else
@@ -57,7 +59,7 @@ func parseEnviron(entries []string) map[string]string {
 func agentEnviron(caller map[string]string, u User, extra []string) []string {
 	env := make(map[string]string)
 	for name, value := range caller {
-		if isPassed(name) && !looksLikeKey(value) {
+		if isPassed(name) && !policy.LooksLikeKey(value) {
 			env[name] = value
 		}
 	}
@@ -78,15 +80,6 @@ func isPassed(name string) bool {
 		return true
 	}
 	return slices.ContainsFunc(passedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
-}
-
-// keyPrefixes begin the keys of well-known providers.
-var keyPrefixes = []string{"sk-", "sk_", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "hf_", "gsk_", "AKIA", "ASIA", "AIza", "eyJ", "rk_live_", "xai-"}
-
-// looksLikeKey tells whether a value of a passed variable is shaped like a
-// provider's key: nothing of that shape is passed, whatever its name.
-func looksLikeKey(value string) bool {
-	return len(value) >= 16 && slices.ContainsFunc(keyPrefixes, func(p string) bool { return strings.HasPrefix(value, p) })
 }
 
 // agentPath keeps the absolute directories of path that are not root's alone.

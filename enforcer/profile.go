@@ -198,7 +198,7 @@ func (a *surroundings) pass(g *policy.Registry, caller map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(caller)) {
 		switch value := caller[name]; {
 		case !g.Reads(name):
-		case policy.HasPassword(value) || looksLikeKey(value):
+		case policy.HasPassword(value) || policy.LooksLikeKey(value):
 			a.tell("the agent does not get %s, which holds a password", name)
 		default:
 			a.env = append(a.env, name+"="+value)

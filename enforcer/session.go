@@ -53,6 +53,7 @@ type Session struct {
 	memlock *unix.Rlimit // the caller's, for the agent
 	log     *audit.Log
 	kernel  *kernelHalf
+	masking *masking
 	proxy   *proxyProcess
 	child   *sandbox.Child
 	autorun map[string]stamp // files that run by themselves, as they were
@@ -100,8 +101,13 @@ func (s *Session) start(ctx context.Context) error {
 		return err
 	}
 	half := loadKernelHalf(group.agent)
+	looking := s.lookForCredentials()
 	s.around = s.prepareProfile(group)
+	masked := s.startMasking(group, looking)
 	spec, err := s.startProxy(group)
+	if err = errors.Join(masked, err); err == nil {
+		err = s.tellMasking(spec)
+	}
 	s.kernel = <-half
 	s.undo.push(s.kernel.Close)
 	if err := errors.Join(err, s.kernel.err); err != nil {
@@ -216,9 +222,14 @@ func (s *Session) launch(spec *policy.Session) error {
 	}
 	extra := slices.Concat(s.around.env, profileEnviron(spec), sandbox.TrustEnv(),
 		placeholderEnviron(spec, s.proxy.placeholders), gitEnviron(spec))
+	covers, err := s.covers()
+	if err != nil {
+		return err
+	}
 	s.autorun = s.stampAutorun()
 	err = s.child.Launch(sandbox.Launch{
-		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
+		Covers: covers,
+		Argv:   s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
 		CA: s.proxy.ca, SystemRoots: names.roots,
 		Hosts: names.hosts, ResolvConf: names.resolvConf, Nsswitch: names.nsswitch,
 	})

@@ -41,7 +41,7 @@ var layers = [][]string{
 	{"enforcer"},
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},
-	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub"},
+	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub", "proxy/mask"},
 	{"proxy/mint"},
 	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit", "proxy/sign"},
 }

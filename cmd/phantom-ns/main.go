@@ -14,6 +14,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/mask"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
@@ -22,6 +23,7 @@ var stages = map[string]func(){
 	enforcer.ProxyStage: enforcer.ProxyMain,
 	sandbox.InitStage:   sandbox.Main,
 	secret.Stage:        secret.Main,
+	mask.Stage:          mask.Main,
 }
 
 func main() {

@@ -22,6 +22,7 @@ type pid1 struct {
 	sockets []string       // pathname sockets of the host
 	own     mounts         // made here, and writable
 	rules   *fence.Ruleset // nil where the kernel has none
+	home    uint64         // id of the mount that discards what is written to it; 0 is none
 	slave   int            // of the session's terminal; -1 is none
 }
 
@@ -127,7 +128,7 @@ func (p *pid1) wait() error {
 		}
 		p.sockets = body.Sockets
 		p.launch = Launch{
-			Argv: body.Argv, Path: body.Path, Env: body.Env,
+			Argv: body.Argv, Path: body.Path, Env: body.Env, Covers: body.Covers,
 			CA: parts[0], SystemRoots: parts[1], Hosts: parts[2], ResolvConf: parts[3], Nsswitch: parts[4],
 		}
 		return nil

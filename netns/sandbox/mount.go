@@ -65,7 +65,7 @@ func (p *pid1) mount() error {
 	}
 	for _, step := range []func(*view) error{
 		p.mountSystem, p.mountRun, p.maskProc, p.mountDevices, p.mountHome, p.mountWritable,
-		p.hide, p.expose, p.coverSockets, p.mountFiles, p.prepareRules,
+		p.hide, p.expose, p.coverSockets, p.mountCovers, p.mountFiles, p.prepareRules,
 	} {
 		if err := step(v); err != nil {
 			return err

@@ -5,7 +5,9 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,12 +31,38 @@ func (p *pid1) mountHome(v *view) error {
 		if err == nil {
 			return nil
 		}
-		if err := p.warn("the home folder is read-only: %v", err); err != nil {
+		if err := p.warn("the home folder is read-only, but for empty caches: %v", err); err != nil {
 			return err
 		}
 	}
 	if err := show(v.home.fd, target, v.home.flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV); err != nil {
 		return fmt.Errorf("show home: %w", err)
+	}
+	if p.body.Spec.HomeMode == HomeReadOnly {
+		return nil
+	}
+	return p.mountCaches(v.home.path)
+}
+
+// caches are folders of the home that most tools cannot do without writing to.
+// Where there is no overlay they are empty, and the session's own.
+var caches = []string{".cache", ".npm", ".local/state"}
+
+func (p *pid1) mountCaches(home string) error {
+	user := p.body.Spec.User
+	for _, name := range caches {
+		target, err := openExact(path.Join(home, name))
+		if err != nil {
+			continue // not there, or a link: nothing is made on the host
+		}
+		kind, err := fileType(target)
+		if err == nil && kind == unix.S_IFDIR {
+			err = p.cover(target, "tmpfs", noSUID|noDev, setting{"mode", "0700"},
+				setting{"uid", strconv.Itoa(user.UID)}, setting{"gid", strconv.Itoa(user.GID)})
+		}
+		if err := errors.Join(err, unix.Close(target)); err != nil {
+			return fmt.Errorf("make ~/%s writable: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -60,11 +88,20 @@ func (p *pid1) overlay(home source, target int) error {
 	if err := unix.Chmod(upper, st.Mode&0o7777); err != nil {
 		return fmt.Errorf("prepare home: %w", err)
 	}
-	return p.cover(target, "overlay", noSUID|noDev,
+	if err := p.cover(target, "overlay", noSUID|noDev,
 		// A path of the user's could hold the characters that separate options.
 		setting{"lowerdir", procFD(home.fd)},
 		setting{"upperdir", upper},
-		setting{"workdir", homeDir + "/work"})
+		setting{"workdir", homeDir + "/work"}); err != nil {
+		return err
+	}
+	top, err := openExact(home.path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(top)
+	p.home, err = mountID(top)
+	return err
 }
 
 // mountWritable shows the places that are written for real.

@@ -16,6 +16,7 @@ import (
 type mountPoint struct {
 	id     uint64
 	device string // major:minor
+	root   string // what of the filesystem is mounted
 	path   string
 	kind   string  // of filesystem
 	flags  uintptr // MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC
@@ -49,7 +50,7 @@ func parseMountinfo(text string) ([]mountPoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse mount %q: %w", line, err)
 		}
-		m := mountPoint{id: id, device: fields[2], path: unescape(fields[4]), kind: kind}
+		m := mountPoint{id: id, device: fields[2], root: unescape(fields[3]), path: unescape(fields[4]), kind: kind}
 		for option := range strings.SplitSeq(fields[5], ",") {
 			m.flags |= mountFlags[option]
 		}

@@ -15,9 +15,9 @@ func TestParseMountinfo(t *testing.T) {
 31 27 8:1 /a\040b /mnt/with\040space\134and\011tab ro,nosuid - vfat /dev/sda1 rw
 `
 	want := []mountPoint{
-		{22, "0:21", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
-		{27, "254:0", "/", "ext4", 0},
-		{31, "8:1", "/mnt/with space\\and\ttab", "vfat", unix.MS_RDONLY | unix.MS_NOSUID},
+		{22, "0:21", "/", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		{27, "254:0", "/", "/", "ext4", 0},
+		{31, "8:1", "/a b", "/mnt/with space\\and\ttab", "vfat", unix.MS_RDONLY | unix.MS_NOSUID},
 	}
 	got, err := parseMountinfo(text)
 	if err != nil {

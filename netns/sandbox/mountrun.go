@@ -19,7 +19,8 @@ import (
 const (
 	emptyFile = trust.Dir + "/empty"
 	emptyDir  = trust.Dir + "/void"
-	homeDir   = trust.Dir + "/home" // of the overlay; closed
+	homeDir   = trust.Dir + "/home"   // of the overlay; closed
+	coverDir  = trust.Dir + "/covers" // closed
 )
 
 // runFolders are made in /run; one of the user's own follows.
@@ -28,6 +29,7 @@ var runFolders = []struct {
 	mode uint32
 }{
 	{trust.Dir, 0o755}, {emptyDir, 0o555}, {homeDir, 0o700}, {homeDir + "/upper", 0o700}, {homeDir + "/work", 0o700},
+	{coverDir, 0o700},
 	{"/run/lock", 0o1777}, {"/run/user", 0o755},
 }
 

@@ -85,6 +85,27 @@ type Launch struct {
 	Hosts       []byte   // /etc/hosts
 	ResolvConf  []byte   // /etc/resolv.conf
 	Nsswitch    []byte   // /etc/nsswitch.conf
+	Covers      []Cover
+}
+
+// Cover is a copy that the agent sees in the place of a file or folder of the
+// host. It is in memory, and writable where the place would be.
+type Cover struct {
+	Path     string // absolute, without links
+	UID, GID int
+	Mode     uint32 // permission bits
+
+	Content []byte // of a file
+	Folder  bool
+	Files   []CoverFile // all that is in a folder
+}
+
+// CoverFile is a file in the copy of a folder.
+type CoverFile struct {
+	Name     string
+	UID, GID int
+	Mode     uint32
+	Content  []byte
 }
 
 // Status is how the agent ended: Signal when it is not 0, else Code.
@@ -107,6 +128,7 @@ type launchBody struct {
 	Path    string
 	Env     []string
 	Sockets []string // pathname sockets bound on the host
+	Covers  []Cover
 }
 
 // terminalSpec says which descriptors become the session's own terminal, and

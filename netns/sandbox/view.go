@@ -46,7 +46,8 @@ type source struct {
 
 // view is what the agent is to see of the host.
 type view struct {
-	flags   map[uint64]uintptr // of the host's mounts, by id
+	points  []mountPoint       // the host's mounts
+	flags   map[uint64]uintptr // of them, by id
 	home    *source            // nil when there is none
 	dir     *source
 	write   []source // sorted, so that an outer path comes first
@@ -57,7 +58,7 @@ type view struct {
 
 // openView opens it. Points are the host's mounts.
 func (p *pid1) openView(points []mountPoint) (v *view, err error) {
-	v = &view{flags: make(map[uint64]uintptr), links: runLinks()}
+	v = &view{points: points, flags: make(map[uint64]uintptr), links: runLinks()}
 	for _, m := range points {
 		v.flags[m.id] = m.flags
 	}

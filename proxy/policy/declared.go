@@ -49,11 +49,13 @@ var maskedFileKeys = keys[MaskedFile]{
 		return err
 	},
 	"format": func(r *reader, n *node, m *MaskedFile) (err error) {
-		m.Format, err = r.choice(n, "credentials.files.format", "ini", "json", "yaml", "toml", "netrc")
+		m.Format, err = r.choice(n, "credentials.files.format", maskedFormats...)
 		return err
 	},
 	"field": func(r *reader, n *node, m *MaskedFile) (err error) {
-		m.Field, err = r.str(n, "credentials.files.field")
+		if m.Field, err = r.str(n, "credentials.files.field"); err == nil {
+			_, err = r.field(n)
+		}
 		return err
 	},
 }

@@ -44,8 +44,8 @@ type Declared struct {
 // MaskedFile is a file the agent sees a copy of, with a placeholder in it.
 type MaskedFile struct {
 	Path   string
-	Format string // ini, json, yaml, toml, netrc
-	Field  string
+	Format string // one of the Format constants
+	Field  string // see [ParseField]
 }
 
 // Upstream is how the proxy leaves the machine.

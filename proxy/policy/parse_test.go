@@ -284,7 +284,6 @@ func TestExcerptIsTheLine(t *testing.T) {
 // its line in the table is gone.
 func TestUnsupportedIsRefusedByName(t *testing.T) {
 	cases := map[string]string{
-		"credentials.files":          "credentials: {a: {files: [{path: ~/.tool/auth.json, format: json, field: /token}]}}",
 		"credentials.from: keyring":  `credentials: {a: {from: "keyring:user/x"}}`,
 		"credentials.from: systemd":  `credentials: {a: {from: "systemd:x"}}`,
 		"egress.approve: ask":        "egress: [{host: a.test, approve: ask}]",

@@ -48,6 +48,7 @@ func TestGenerated(t *testing.T) {
 		{"docs/KERNEL.md", "features", featureTable},
 		{"docs/KERNEL.md", "errnos", errnoTable},
 		{auditPage, "reasons", reasonList},
+		{policyPage, "masked", maskedList},
 		{policyPage, "profiles", profileList},
 		{policyPage, "providers", providerList},
 	}...) {

@@ -231,6 +231,11 @@ func (s schema) words() []string {
 	return words
 }
 
+// maskedList names the credential files of package policy.
+func maskedList(*testing.T) string {
+	return strings.ReplaceAll(strings.Join(policy.KnownFilePaths(), ",\n"), "~", `\(ti`) + ".\n"
+}
+
 // profileList names the profiles, which are files of package policy.
 func profileList(t *testing.T) string {
 	files, err := filepath.Glob(filepath.Join(root, "proxy/policy/profiles/*.yaml"))
