@@ -32,7 +32,7 @@ func Compile(s *Session) (*Rules, error) {
 		upstream: slices.Clone(s.Networks), names: []string{},
 	}
 	c := &compiler{bound: make(map[string][]*binding), egress: make(map[string][]*Egress)}
-	if err := c.credentials(s.Credentials); err != nil {
+	if err := c.credentials(s.Credentials, r); err != nil {
 		return nil, err
 	}
 	if err := c.destinations(s.Egress, r); err != nil {
@@ -98,7 +98,7 @@ func checkPattern(pattern, rule string) error {
 	return nil
 }
 
-func (c *compiler) credentials(all []Credential) error {
+func (c *compiler) credentials(all []Credential, r *Rules) error {
 	seen := make(map[string]bool)
 	for i := range all {
 		own := all[i].clone()
@@ -113,17 +113,28 @@ func (c *compiler) credentials(all []Credential) error {
 			return &ResolveError{own.Rule, fmt.Sprintf("credential %q: what stands in position %s cannot go out in another", own.Name, p),
 				"leave outbound out, or the position"}
 		}
-		l, err := compileList(own.Allow)
-		if err != nil {
+		if err := c.bind(&own); err != nil {
 			return err
 		}
-		b := &binding{credential: &own, list: l}
-		for _, host := range own.Hosts {
-			if err := checkPattern(host, own.Rule); err != nil {
-				return err
-			}
-			c.bound[host] = append(c.bound[host], b)
+		if err := c.compileCaptures(&own, r); err != nil {
+			return fmt.Errorf("%s: captures: %w", own.Rule, err)
 		}
+	}
+	return nil
+}
+
+// bind makes a credential usable at its hosts.
+func (c *compiler) bind(own *Credential) error {
+	l, err := compileList(own.Allow)
+	if err != nil {
+		return err
+	}
+	b := &binding{credential: own, list: l}
+	for _, host := range own.Hosts {
+		if err := checkPattern(host, own.Rule); err != nil {
+			return err
+		}
+		c.bound[host] = append(c.bound[host], b)
 	}
 	return nil
 }
@@ -299,7 +310,11 @@ func (c *compiler) gate(patterns []string, port uint16) (*gate, error) {
 func (k *ranked) build() (*gate, error) {
 	g := &gate{bound: k.bound, connect: Connect{Allow: true, Reason: ReasonAllowed, Protocol: HTTPS}}
 	for _, b := range k.bound {
-		g.connect.Credentials = append(g.connect.Credentials, b.credential)
+		if b.credential.Minted {
+			g.connect.Minted = append(g.connect.Minted, b.credential)
+		} else {
+			g.connect.Credentials = append(g.connect.Credentials, b.credential)
+		}
 	}
 	if e := k.entry; e != nil {
 		l, err := compileList(e.Allow)

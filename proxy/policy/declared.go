@@ -41,6 +41,7 @@ var credentialKeys = keys[Declared]{
 		return err
 	},
 	"placeholder": readShape,
+	"captures":    readCaptures,
 }
 
 var maskedFileKeys = keys[MaskedFile]{

@@ -38,6 +38,7 @@ type Declared struct {
 	Allow       []Allow
 	Anonymous   Anonymous
 	Placeholder *Shape
+	Captures    []Capture
 	Rule        string // "file:line"
 }
 

@@ -20,8 +20,9 @@ type Provider struct {
 	Positions []Position // all that its clients use
 	Outbound  *Position  // nil: upstream wants it where it came
 	Anonymous Anonymous
-	Challenge string   // WWW-Authenticate of its 401; "" follows from the positions
-	Templates []string // placeholders; the first that fits the length counts
+	Challenge string    // WWW-Authenticate of its 401; "" follows from the positions
+	Templates []string  // placeholders; the first that fits the length counts
+	Captures  []Capture // nil: the general ones of OAuth 2.0
 }
 
 //go:embed providers/*.yaml
@@ -96,6 +97,7 @@ var providerKeys = keys[Provider]{
 	"env":       asDeclared("env", func(p *Provider, d *Declared) { p.Env = d.Env }),
 	"inject":    asDeclared("inject", func(p *Provider, d *Declared) { p.Positions = d.Positions }),
 	"outbound":  asDeclared("outbound", func(p *Provider, d *Declared) { p.Outbound = d.Outbound }),
+	"captures":  asDeclared("captures", func(p *Provider, d *Declared) { p.Captures = d.Captures }),
 	"anonymous": asDeclared("anonymous", func(p *Provider, d *Declared) { p.Anonymous = d.Anonymous }),
 	"challenge": func(r *reader, n *node, p *Provider) (err error) {
 		p.Challenge, err = r.str(n, "challenge")

@@ -19,6 +19,8 @@ type Rules struct {
 	upstream []netip.Prefix
 	names    []string
 	declared []netip.Prefix
+	captures []*TokenEndpoint
+	minted   []*Credential
 	// endpoints are hosts for the proxy's own requests
 	endpoints []string
 }

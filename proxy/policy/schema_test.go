@@ -42,6 +42,8 @@ func TestSchemaHasTheKeysOfTheParser(t *testing.T) {
 		"root":       {root, names(rootKeys)},
 		"credential": {def("credential"), names(credentialKeys)},
 		"file":       {def("file"), names(maskedFileKeys)},
+		"capture":    {def("capture"), names(captureKeys)},
+		"captured":   {def("captured"), names(capturedSecretKeys)},
 		"egress":     {def("egress"), names(egressKeys)},
 		"host":       {def("host"), names(hostKeys)},
 		"upstream":   {section("upstream"), names(upstreamKeys)},

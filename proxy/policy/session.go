@@ -34,7 +34,13 @@ type Credential struct {
 	Anonymous   Anonymous  `json:"anonymous"`
 	Challenge   string     `json:"challenge,omitempty"` // WWW-Authenticate of our own 401
 	Placeholder Shape      `json:"placeholder"`
-	Rule        string     `json:"rule"` // "file:line" or "--with"
+	Captures    []Capture  `json:"captures,omitzero"` // nil: the general ones of OAuth 2.0
+	Rule        string     `json:"rule"`              // "file:line" or "--with"
+
+	// Of what a capture mints, which [Compile] derives and no session holds:
+	Minted   bool     `json:"-"` // it has a value when an answer had one
+	Endpoint bool     `json:"-"` // used in the body at a capture's path alone
+	Claims   []string `json:"-"` // of a JWT, that its placeholder shows
 }
 
 // Anonymous says what happens to a request without a credential to a host that

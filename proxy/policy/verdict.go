@@ -28,6 +28,7 @@ type Connect struct {
 	Protocol    Protocol
 	Passthrough bool          // splice after the SNI is checked
 	Credentials []*Credential // usable here; shared, not to be changed
+	Minted      []*Credential // usable here once an answer had them; the same
 	Rule        string
 }
 
