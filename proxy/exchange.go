@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
@@ -32,6 +33,7 @@ type exchange struct {
 	body      *requestBody
 	out       responder
 
+	endpoint *policy.TokenEndpoint // not nil: the answer holds credentials
 	finding  swap.Finding
 	held     []byte // the whole body, where a credential may stand in it
 	reserved int64  // of what the session may hold
@@ -124,6 +126,11 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 		resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	declared := resp.Header["Content-Length"]
 	header := incomingHeader(resp.Header)
+	if x.endpoint != nil && !bodyless {
+		if err := s.capture(x, resp, header); err != nil {
+			return s.refuse(x, uncaptured(err))
+		}
+	}
 	if !bodyless {
 		announce(header, resp.Trailer)
 	}

@@ -36,6 +36,9 @@ func (s *Server) judge(x *exchange) *refusal {
 	if r := judgeOverride(x); r != nil {
 		return r
 	}
+	if path, _, _ := cutQuery(x.target); x.scheme == "https" {
+		x.endpoint = s.rules.Capture(x.conn.host, path)
+	}
 	if r := s.judgeCredential(x); r != nil {
 		return r
 	}
@@ -129,7 +132,10 @@ func (x *exchange) bound() []*policy.Credential {
 	if x.scheme != "https" {
 		return nil
 	}
-	return x.conn.connect.Credentials
+	if x.endpoint != nil {
+		return x.conn.connect.AtEndpoint
+	}
+	return x.conn.connect.Usable
 }
 
 // judgeCredential finds the request's credentials. Cookies that the host did

@@ -28,6 +28,8 @@ type Rules interface {
 	Address(to netip.AddrPort) policy.Connect
 	Request(q policy.Request) policy.Verdict
 	Target(host string, port uint16) policy.Target
+	// Capture tells the endpoint at a path of host, or nil.
+	Capture(host, path string) *policy.TokenEndpoint
 }
 
 // Names says which canonical name stands behind a synthetic address.
@@ -84,6 +86,7 @@ type Server struct {
 	logger *slog.Logger
 
 	credentials atomic.Pointer[swap.Set] // replaced whole
+	vault       vault
 	upstream    *upstream
 	scrubber    *scrub.Scrubber
 	cookies     *cookies
@@ -200,6 +203,7 @@ func (s *Server) Close() error {
 	}
 	s.wg.Wait()
 	s.upstream.close()
+	s.vault.wipe()
 	s.scrubber.Wipe()
 	return errors.Join(errs...)
 }

@@ -103,6 +103,10 @@ func sendRefusal(x *exchange, err error) *refusal {
 			return bodyRefusal(failure)
 		}
 	}
+	if errors.Is(err, secret.ErrNoValue) && x.finding.Minted() { // clients get themselves another
+		return &refusal{status: http.StatusUnauthorized, reason: audit.ReasonCredentialUnavailable, cause: err,
+			challenge: `Bearer error="invalid_token"`, hint: "this credential, which an answer had given, has ended"}
+	}
 	if errors.Is(err, secret.ErrNoValue) || errors.Is(err, swap.ErrUnfit) || errors.Is(err, swap.ErrMint) {
 		return &refusal{status: http.StatusBadGateway, reason: audit.ReasonCredentialUnavailable, cause: err,
 			hint: "the value of the credential could not be had; the operator's log says why"}

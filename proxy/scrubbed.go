@@ -56,7 +56,9 @@ func (s *Server) bindMinters(credentials *swap.Set) {
 // scrubbed tells whether the exchange's answer is searched: every answer of a
 // host that a credential is bound to, whether or not this request carried one
 // (create it with one request, read it with the next).
-func (x *exchange) scrubbed() bool { return len(x.bound()) > 0 }
+func (x *exchange) scrubbed() bool {
+	return x.scheme == "https" && len(x.conn.connect.AtEndpoint) > 0
+}
 
 // askReadable takes out of a request what asks for an answer that cannot be
 // searched: unknown codings, and ranges, whose bounds cut a credential in two.

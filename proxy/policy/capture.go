@@ -21,7 +21,7 @@ type Capture struct {
 type CapturedSecret struct {
 	Field     string     `json:"field"`           // its name, at any depth and in any case
 	Hosts     []string   `json:"hosts,omitempty"` // none: those of the credential
-	Positions []Position `json:"positions,omitempty"`
+	Positions []Position `json:"positions,omitzero"`
 	// Endpoint: it goes in the body of requests to the capture's own path, under
 	// the field's name, and nowhere else.
 	Endpoint  bool     `json:"endpoint,omitempty"`

@@ -310,11 +310,14 @@ func (c *compiler) gate(patterns []string, port uint16) (*gate, error) {
 func (k *ranked) build() (*gate, error) {
 	g := &gate{bound: k.bound, connect: Connect{Allow: true, Reason: ReasonAllowed, Protocol: HTTPS}}
 	for _, b := range k.bound {
-		if b.credential.Minted {
-			g.connect.Minted = append(g.connect.Minted, b.credential)
-		} else {
-			g.connect.Credentials = append(g.connect.Credentials, b.credential)
+		c := &g.connect
+		if !b.credential.Minted {
+			c.Credentials = append(c.Credentials, b.credential)
 		}
+		if !b.credential.Endpoint {
+			c.Usable = append(c.Usable, b.credential)
+		}
+		c.AtEndpoint = append(c.AtEndpoint, b.credential)
 	}
 	if e := k.entry; e != nil {
 		l, err := compileList(e.Allow)

@@ -57,6 +57,8 @@ var providerTable = []struct {
 		"GEMINI_API_KEY GOOGLE_API_KEY", "header: x-goog-api-key | bearer | query: key", "deny", 39, `^AIzaSy[0-9A-Za-z_-]{33}$`},
 	{"github", "api.github.com github.com gist.github.com uploads.github.com",
 		"GH_TOKEN GITHUB_TOKEN", "bearer | token | basic: password | basic: username", "read", 40, `^ghp_[0-9A-Za-z]{36}$`},
+	{"github-app", "api.github.com github.com uploads.github.com",
+		"GITHUB_APP_JWT", "bearer", "read", 400, `^eyJ[-_0-9A-Za-z]{397}$`},
 	{"gitlab", "gitlab.com",
 		"GITLAB_TOKEN", "header: private-token | bearer | basic: password", "read", 40, `^glpat-`},
 	{"groq", "api.groq.com",

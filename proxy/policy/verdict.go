@@ -28,7 +28,10 @@ type Connect struct {
 	Protocol    Protocol
 	Passthrough bool          // splice after the SNI is checked
 	Credentials []*Credential // usable here; shared, not to be changed
-	Minted      []*Credential // usable here once an answer had them; the same
+	// Usable are Credentials and those that an answer may give; AtEndpoint are
+	// those that count at a capture's path: all of Usable, and what is used there
+	// alone.
+	Usable, AtEndpoint []*Credential
 	Rule        string
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/proxy/mint"
@@ -165,6 +166,17 @@ func (f *Finding) Positions() string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// Carries reports whether a request that was judged had placeholder in a place
+// where it counts.
+func (f *Finding) Carries(placeholder string) bool {
+	return slices.ContainsFunc(f.Matched, func(m Match) bool { return m.Credential.Placeholder == placeholder })
+}
+
+// Minted reports whether one of those that matched came from an answer.
+func (f *Finding) Minted() bool {
+	return slices.ContainsFunc(f.Matched, func(m Match) bool { return m.Credential.Policy.Minted })
 }
 
 // same compares in constant time.

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/mint"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/scrub"
+)
+
+// maxAnswer bounds an answer that is captured, decoded. Those of token
+// endpoints have a few KiB.
+const maxAnswer = 256 << 10
+
+var (
+	errAnswerLong  = errors.New("capture answer: longer than 256 KiB")
+	errAnswerField = errors.New("capture answer: it has a field that looks like a credential and is not declared as one")
+	errAnswerValue = errors.New("capture answer: what is declared as a credential is no text")
+)
+
+// suspects are fields, in lower case, that hold credentials whoever sends them.
+// An endpoint's answer with one that is not declared is not passed on.
+var suspects = []string{
+	"access_token", "accesstoken", "refresh_token", "refreshtoken", "id_token", "idtoken", "token", "api_token", "auth_token",
+	"session_token", "sessiontoken", "secretaccesskey", "secret_access_key", "secret", "client_secret", "clientsecret",
+	"api_key", "apikey", "password", "private_key", "privatekey", "device_code", "registration_access_token",
+}
+
+// capture takes the credentials out of an endpoint's answer and puts
+// placeholders in. The answer is held whole: either all of it is understood, or
+// nothing of it reaches the agent.
+func (s *Server) capture(x *exchange, resp *http.Response, header http.Header) error {
+	if !s.reserveAnswer(x) {
+		return errHeld
+	}
+	text, err := s.readAnswer(resp, header)
+	if err != nil {
+		return err
+	}
+	defer clear(text)
+	answer, err := mint.Read(strings.Join(header["Content-Type"], ","), text)
+	if err != nil {
+		return err
+	}
+	texts, err := s.takeFields(x, answer)
+	if err != nil {
+		return err
+	}
+	safe := answer.Replace(texts)
+	resp.Body, resp.ContentLength, resp.Trailer = io.NopCloser(bytes.NewReader(safe)), int64(len(safe)), nil
+	return nil
+}
+
+var errHeld = errors.New("capture answer: the session holds too much")
+
+func (s *Server) reserveAnswer(x *exchange) bool { return s.reserve(x, maxAnswer) == nil }
+
+// readAnswer reads a whole body, decoded.
+func (s *Server) readAnswer(resp *http.Response, header http.Header) ([]byte, error) {
+	body, err := scrub.Decode(header["Content-Encoding"], resp.Body, scrub.Limits{Budget: &s.decoding})
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	for _, name := range ofTheCoded {
+		delete(header, name)
+	}
+	text, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("capture answer: %w", err)
+	}
+	if len(text) > maxAnswer {
+		clear(text)
+		return nil, errAnswerLong
+	}
+	return text, nil
+}
+
+// takeFields holds the values of the declared fields, all or none, and returns
+// the placeholders.
+func (s *Server) takeFields(x *exchange, answer *mint.Answer) (map[int]string, error) {
+	declared := func(name string) *policy.Credential {
+		for _, f := range x.endpoint.Secrets {
+			if f.Field == name {
+				return f.Credential
+			}
+		}
+		return nil
+	}
+	for name := range answer.Other {
+		if declared(name) != nil {
+			return nil, fmt.Errorf("%w: %q", errAnswerValue, name)
+		}
+	}
+	now := time.Now()
+	var values []freshValue
+	for i, f := range answer.Fields {
+		c := declared(f.Name)
+		switch {
+		case f.Value == "":
+		case c != nil:
+			values = append(values, freshValue{field: i, credential: c, text: f.Value, expires: expiry(answer, f.Name, now)})
+		case slices.Contains(suspects, f.Name):
+			return nil, fmt.Errorf("%w: %q", errAnswerField, f.Name)
+		}
+	}
+	return s.vault.hold(s, x, values)
+}
+
+// freshValue is one credential in an answer.
+type freshValue struct {
+	field      int
+	credential *policy.Credential
+	text       string
+	expires    time.Time
+}
+
+// placeholder is in the value's own form where that is a JWT, else in the
+// credential's.
+func (v *freshValue) placeholder() (string, error) {
+	text, ok, err := policy.JWT(*v.credential, []byte(v.text), rand.Reader)
+	if ok || err != nil {
+		return text, err
+	}
+	if text, err = policy.Placeholder(*v.credential, len(v.text), nil, rand.Reader); err == nil {
+		return text, nil
+	}
+	return policy.Placeholder(*v.credential, shortestHolder, nil, rand.Reader) // the value is too short for the shape
+}
+
+// shortestHolder has room for 128 bits in every provider's shape.
+const shortestHolder = 64
+
+// uncaptured is the answer for an answer that is not passed on.
+func uncaptured(err error) *refusal {
+	if errors.Is(err, errHeld) {
+		return errHolding
+	}
+	return &refusal{status: http.StatusBadGateway, reason: audit.ReasonBadResponse, cause: err,
+		hint: "this endpoint hands out credentials, and its answer is not one they can be taken out of: see captures"}
+}
+
+// The names under which answers say how long a credential lasts: RFC 6749 has
+// the first, others the rest.
+var (
+	lifetimes        = []string{"expires_in", "expires_at", "expiration", "expires", "expires_on", "expiry"}
+	refreshLifetimes = []string{"refresh_token_expires_in", "refresh_expires_in", "refresh_token_expires_at"}
+)
+
+// expiry is when the value of a field ends; the zero time where the answer does
+// not say. A refresh token does not end with the access token it came with.
+func expiry(answer *mint.Answer, field string, now time.Time) time.Time {
+	names := lifetimes
+	if strings.Contains(field, "refresh") {
+		names = refreshLifetimes
+	}
+	for _, name := range names {
+		text, there := answer.Other[name]
+		for _, f := range answer.Fields {
+			if f.Name == name {
+				text, there = f.Value, true
+			}
+		}
+		if !there {
+			continue
+		}
+		if at, ok := mint.Time(text, now); ok {
+			return at
+		}
+	}
+	return time.Time{}
+}
