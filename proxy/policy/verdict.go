@@ -32,7 +32,7 @@ type Connect struct {
 	// those that count at a capture's path: all of Usable, and what is used there
 	// alone.
 	Usable, AtEndpoint []*Credential
-	Rule        string
+	Rule               string
 }
 
 // Request is what is judged of one HTTP request.
