@@ -214,7 +214,7 @@ func TestC10Blocked(t *testing.T) {
 				t.Errorf("%d %q", resp.StatusCode, body)
 			}
 			// None of its values is held, the good ones neither.
-			if n := len(r.server.credentials.Load().Credentials()); n != 2 {
+			if n := len(r.server.current.Load().credentials.Load().Credentials()); n != 2 {
 				t.Errorf("%d credentials", n)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
@@ -34,9 +35,17 @@ type agentConn struct {
 	port    uint16
 	named   bool // host is a name
 	connect policy.Connect
-	// transport of the connection's name; nil for tunnels
-	transport *http.Transport
-	refused   audit.Reason // why the handshake was refused, when it was us
+	refused audit.Reason // why the handshake was refused, when it was us
+
+	// generation is what connect was judged by. It, connect, and what is below
+	// are written under mu, the former once.
+	generation *generation
+	mu         sync.Mutex
+	identified bool
+	tunnel     bool        // bytes are passed, not requests
+	exchanges  []*exchange // under way
+
+	chosen atomic.Pointer[transport]
 
 	once sync.Once
 	err  error
@@ -49,6 +58,25 @@ func (c *agentConn) Close() error {
 		c.server.release(c)
 	})
 	return c.err
+}
+
+// transport is what the last request was sent by.
+type transport struct {
+	of *upstream
+	*http.Transport
+}
+
+// transport chooses once for each generation.
+func (c *agentConn) transport(of *upstream) (*http.Transport, error) {
+	if t := c.chosen.Load(); t != nil && t.of == of {
+		return t.Transport, nil
+	}
+	t, err := of.transport(c.host, c.port)
+	if err != nil {
+		return nil, err
+	}
+	c.chosen.Store(&transport{of, t})
+	return t, nil
 }
 
 // CloseWrite ends the direction to the agent.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
@@ -34,6 +35,13 @@ type exchange struct {
 	out       responder
 
 	endpoint *policy.TokenEndpoint // not nil: the answer holds credentials
+
+	generation *generation             // what it is judged by and sent with
+	connect    policy.Connect          // as that judges the connection
+	judged     bool                    // and let pass; written under the connection's lock
+	cancel     func()                  // ends the way to the upstream
+	ended      atomic.Pointer[refusal] // why it was cut off in the middle
+
 	finding  swap.Finding
 	held     []byte // the whole body, where a credential may stand in it
 	reserved int64  // of what the session may hold
@@ -54,6 +62,9 @@ type responder interface {
 	end(trailer http.Header) error
 	// upgrade writes the head of a 101 and gives the connection up.
 	upgrade(header http.Header) (io.ReadWriteCloser, error)
+	// abort ends the answer, as an incomplete one, whatever is under way; it is
+	// called from elsewhere.
+	abort()
 }
 
 // errAbort is an answer that began and cannot be completed: the agent must not
@@ -68,7 +79,7 @@ func (s *Server) exchange(ctx context.Context, x *exchange) error {
 	if r := s.judge(x); r != nil {
 		return s.refuse(x, r)
 	}
-	resp, err := s.upstream.send(ctx, x)
+	resp, err := x.generation.upstream.send(ctx, x)
 	if err != nil && ctx.Err() != nil { // the agent left; how far it got nobody knows
 		x.record.Verdict, x.record.Reason = audit.Allow, audit.ReasonAllowed
 		return errAbort
@@ -82,6 +93,7 @@ func (s *Server) exchange(ctx context.Context, x *exchange) error {
 
 func (x *exchange) begin() {
 	x.start = time.Now()
+	x.conn.enter(x)
 	x.record = x.conn.record(audit.KindRequest)
 	x.record.ID = audit.NewID()
 	x.record.Proto, x.record.Method = x.proto, x.method
@@ -91,7 +103,12 @@ func (x *exchange) begin() {
 
 // finish writes the request's one record.
 func (s *Server) finish(x *exchange) {
+	x.conn.leave(x)
+	x.generation.upstream.leave()
 	r := &x.record
+	if cut := x.ended.Load(); cut != nil {
+		r.Verdict, r.Reason, r.Rule = audit.Deny, cut.reason, cut.rule
+	}
 	if x.body != nil {
 		r.BytesIn = uint64(x.body.count())
 	}

@@ -104,7 +104,7 @@ func (l *h1) readHead() (*head, error) {
 // refuseHead answers a head that is not admitted, and records it. The
 // connection ends: where such a request ends is anybody's guess.
 func (l *h1) refuseHead(err error) {
-	x := &exchange{conn: l.conn, proto: "http/1.1", scheme: l.scheme}
+	x := &exchange{conn: l.conn, proto: "http/1.1", scheme: l.scheme, cancel: func() {}}
 	w := l.writer(x, true)
 	defer w.free()
 	x.out = w
@@ -135,6 +135,7 @@ func (l *h1) serve(h *head) bool {
 	l.body(x, w)
 	ctx, cancel := context.WithCancel(l.server.ctx)
 	defer cancel()
+	x.cancel = cancel
 	w.watch = l.watch(x.body, cancel)
 	err := l.server.exchange(ctx, x)
 	w.watch.stop()

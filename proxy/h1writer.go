@@ -31,6 +31,9 @@ func (l *h1) writer(x *exchange, close bool) *h1Writer {
 	return &h1Writer{conn: l, x: x, bw: bw, close: close}
 }
 
+// abort closes the connection under TLS, so that no end is announced.
+func (w *h1Writer) abort() { w.conn.conn.Close() }
+
 func (w *h1Writer) free() {
 	w.bw.Reset(nil)
 	h1Writers.Put(w.bw)

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 )
@@ -93,7 +95,10 @@ func (h h2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.body.outcome.Store(&eof)
 	}
 	x.out = &h2Writer{w: w, control: http.NewResponseController(w)}
-	err := s.exchangeH2(r, x)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	x.cancel = cancel
+	err := s.exchangeH2(ctx, r, x)
 	x.body.stop()
 	if err != nil {
 		panic(http.ErrAbortHandler) // resets the stream
@@ -114,13 +119,13 @@ func (s *Server) recoverStream() {
 }
 
 // exchangeH2 refuses what only h2 can express, and goes on to the common path.
-func (s *Server) exchangeH2(r *http.Request, x *exchange) error {
+func (s *Server) exchangeH2(ctx context.Context, r *http.Request, x *exchange) error {
 	if refused := checkH2(r); refused != nil {
 		x.begin()
 		defer s.finish(x)
 		return s.refuse(x, refused)
 	}
-	return s.exchange(r.Context(), x)
+	return s.exchange(ctx, x)
 }
 
 // checkH2 judges what net/http leaves visible of a stream's head: the scheme,
@@ -188,6 +193,9 @@ func (w *h2Writer) end(trailer http.Header) error {
 	}
 	return nil
 }
+
+// abort resets the stream: a deadline in the past does so at once.
+func (w *h2Writer) abort() { w.control.SetWriteDeadline(time.Unix(1, 0)) }
 
 // upgrade: there is none over h2. checkH2 never lets one come here.
 func (w *h2Writer) upgrade(http.Header) (io.ReadWriteCloser, error) { return nil, errAbort }

@@ -40,7 +40,7 @@ var (
 // judgeBody holds and judges the body of x where a credential may stand in it.
 // What the head said is judged again with it.
 func (s *Server) judgeBody(x *exchange, bound []*policy.Credential) (swap.Finding, *refusal) {
-	kind, err := s.credentials.Load().Body(bound, x.header)
+	kind, err := x.generation.credentials.Load().Body(bound, x.header)
 	if err != nil {
 		return swap.Finding{}, swapRefusal(err)
 	}
@@ -56,7 +56,7 @@ func (s *Server) judgeBody(x *exchange, bound []*policy.Credential) (swap.Findin
 	}
 	q := x.swapRequest(x.header)
 	q.Body = kind
-	finding, err := s.credentials.Load().Judge(bound, &q)
+	finding, err := x.generation.credentials.Load().Judge(bound, &q)
 	if err != nil {
 		return swap.Finding{}, swapRefusal(err)
 	}

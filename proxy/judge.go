@@ -20,6 +20,9 @@ func (s *Server) judge(x *exchange) *refusal {
 	if s.auditLost.Load() {
 		return &refusal{status: http.StatusServiceUnavailable, reason: audit.ReasonAuditFull}
 	}
+	if !same(x.conn.connect, x.connect) {
+		return connectRefusal(x.connect)
+	}
 	if err := checkMethod(x.method); err != nil {
 		return headRefusal(err)
 	}
@@ -37,12 +40,15 @@ func (s *Server) judge(x *exchange) *refusal {
 		return r
 	}
 	if path, _, _ := cutQuery(x.target); x.scheme == "https" {
-		x.endpoint = s.rules.Capture(x.conn.host, path)
+		x.endpoint = x.generation.rules.Capture(x.conn.host, path)
 	}
 	if r := s.judgeCredential(x); r != nil {
 		return r
 	}
-	return s.judgeRules(x)
+	if r := s.judgeRules(x); r != nil {
+		return r
+	}
+	return s.settle(x)
 }
 
 // judgeHost wants Host or :authority to be the connection's name. The port may
@@ -133,9 +139,9 @@ func (x *exchange) bound() []*policy.Credential {
 		return nil
 	}
 	if x.endpoint != nil {
-		return x.conn.connect.AtEndpoint
+		return x.connect.AtEndpoint
 	}
-	return x.conn.connect.Usable
+	return x.connect.Usable
 }
 
 // judgeCredential finds the request's credentials. Cookies that the host did
@@ -143,7 +149,7 @@ func (x *exchange) bound() []*policy.Credential {
 func (s *Server) judgeCredential(x *exchange) *refusal {
 	bound := x.bound()
 	q := x.swapRequest(x.header)
-	finding, err := s.credentials.Load().Judge(bound, &q)
+	finding, err := x.generation.credentials.Load().Judge(bound, &q)
 	if err != nil {
 		return swapRefusal(err)
 	}
@@ -213,16 +219,7 @@ func swapRefusal(err error) *refusal {
 // judgeRules asks the policy about every credential of the request; one that
 // may not be used here refuses it.
 func (s *Server) judgeRules(x *exchange) *refusal {
-	path, _, _ := cutQuery(x.target)
-	q := policy.Request{
-		Host:    x.conn.host,
-		Port:    x.conn.port,
-		Method:  x.method,
-		Path:    path,
-		Bare:    x.finding.Bare,
-		Foreign: x.finding.Foreign,
-		Carries: x.upgrade || x.length != 0 && (x.method == http.MethodGet || x.method == http.MethodHead),
-	}
+	q := x.question()
 	if len(x.finding.Matched) == 0 {
 		return s.judgeRequest(x, q)
 	}
@@ -235,11 +232,30 @@ func (s *Server) judgeRules(x *exchange) *refusal {
 	return nil
 }
 
+// question is x as the policy is asked about it, but for the credential.
+func (x *exchange) question() policy.Request {
+	path, _, _ := cutQuery(x.target)
+	return policy.Request{
+		Host:    x.conn.host,
+		Port:    x.conn.port,
+		Method:  x.method,
+		Path:    path,
+		Bare:    x.finding.Bare,
+		Foreign: x.finding.Foreign,
+		Carries: x.upgrade || x.length != 0 && (x.method == http.MethodGet || x.method == http.MethodHead),
+	}
+}
+
 func (s *Server) judgeRequest(x *exchange, q policy.Request) *refusal {
-	v := s.rules.Request(q)
+	v := x.generation.rules.Request(q)
 	if v.Rule != "" {
 		x.record.Rule = v.Rule
 	}
+	return requestRefusal(v)
+}
+
+// requestRefusal is nil for a verdict that allows.
+func requestRefusal(v policy.Verdict) *refusal {
 	if v.Allow {
 		return nil
 	}

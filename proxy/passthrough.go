@@ -106,7 +106,7 @@ func (s *Server) tunnel(c *agentConn, first []byte) {
 
 func (s *Server) dialTunnel(c *agentConn) (net.Conn, error) {
 	if c.named {
-		return s.upstream.dialer.dialName(s.ctx, "tcp", joinHostPort(c.host, c.port))
+		return s.current.Load().upstream.dialer.dialName(s.ctx, "tcp", joinHostPort(c.host, c.port))
 	}
-	return s.upstream.dialer.dialAddress(s.ctx, netip.AddrPortFrom(c.origin.Dst.Addr().Unmap(), c.port))
+	return s.current.Load().upstream.dialer.dialAddress(s.ctx, netip.AddrPortFrom(c.origin.Dst.Addr().Unmap(), c.port))
 }

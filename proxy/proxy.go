@@ -77,7 +77,6 @@ const (
 // Server is the broker of one session. It is safe for concurrent use, and may
 // serve several listeners.
 type Server struct {
-	rules  Rules
 	names  Names
 	ca     Authority
 	sink   audit.Sink
@@ -85,12 +84,12 @@ type Server struct {
 	limits policy.Limits
 	logger *slog.Logger
 
-	credentials atomic.Pointer[swap.Set] // replaced whole
-	vault       vault
-	upstream    *upstream
-	scrubber    *scrub.Scrubber
-	cookies     *cookies
-	h2          *http.Server
+	current  atomic.Pointer[generation]
+	changing sync.Mutex // held while current is replaced
+	vault    vault
+	scrubber *scrub.Scrubber
+	cookies  *cookies
+	h2       *http.Server
 
 	ctx       context.Context // ended by Close
 	cancel    context.CancelFunc
@@ -116,7 +115,6 @@ func New(config Config) (*Server, error) {
 	}
 	config.defaults()
 	s := &Server{
-		rules:     config.Rules,
 		names:     config.Names,
 		ca:        config.CA,
 		sink:      config.Sink,
@@ -133,9 +131,10 @@ func New(config Config) (*Server, error) {
 	if s.scrubber, err = newScrubber(config.Credentials); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	s.credentials.Store(config.Credentials)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.upstream = newUpstream(config)
+	first := &generation{rules: config.Rules, upstream: newUpstream(config)}
+	first.credentials.Store(config.Credentials)
+	s.current.Store(first)
 	s.bindMinters(config.Credentials)
 	if err := s.newH2(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
@@ -193,16 +192,12 @@ func (s *Server) Close() error {
 	for listener := range s.listeners {
 		errs = append(errs, listener.Close())
 	}
-	conns := make([]*agentConn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
 	s.mu.Unlock()
-	for _, c := range conns {
+	for _, c := range s.open() {
 		c.Close()
 	}
 	s.wg.Wait()
-	s.upstream.close()
+	s.current.Load().upstream.retire()
 	s.vault.wipe()
 	s.scrubber.Wipe()
 	return errors.Join(errs...)

@@ -49,15 +49,16 @@ func (s *Server) bindMinters(credentials *swap.Set) {
 		if c.Minter == nil {
 			continue
 		}
-		c.Minter.Bind(s.ctx, s.upstream, func(v secret.Value) error { return teachOne(s.scrubber, &c, v) })
+		c.Minter.Bind(s.ctx, ownUpstream{s}, func(v secret.Value) error { return teachOne(s.scrubber, &c, v) })
 	}
 }
 
 // scrubbed tells whether the exchange's answer is searched: every answer of a
 // host that a credential is bound to, whether or not this request carried one
-// (create it with one request, read it with the next).
+// (create it with one request, read it with the next). After a reload that took
+// a credential from a host it is every answer.
 func (x *exchange) scrubbed() bool {
-	return x.scheme == "https" && len(x.conn.connect.AtEndpoint) > 0
+	return x.scheme == "https" && (len(x.connect.AtEndpoint) > 0 || x.generation.searchAll)
 }
 
 // askReadable takes out of a request what asks for an answer that cannot be

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -218,12 +217,6 @@ func (s *Server) serveConn(c *agentConn) {
 
 // serveHTTP reads requests, above TLS or, where the rule says so, without.
 func (s *Server) serveHTTP(c *agentConn) {
-	var err error
-	if c.transport, err = s.upstream.transport(c.host, c.port); err != nil {
-		s.logger.Error("make transport", "id", c.id, "error", err)
-		c.refuse(audit.ReasonInternal)
-		return
-	}
 	switch c.connect.Protocol {
 	case policy.HTTP:
 		s.serveH1(c, c, "http")
@@ -240,13 +233,12 @@ func (s *Server) identify(c *agentConn) {
 	addr := c.origin.Dst.Addr().Unmap()
 	if name, ok := s.names.Name(addr); ok {
 		c.host, c.named = name, true
-		c.connect = s.rules.Connect(name, c.port)
-		return
+	} else {
+		c.host = addr.String()
 	}
-	c.host = addr.String()
-	c.connect = s.rules.Address(netip.AddrPortFrom(addr, c.port))
-	if c.connect.Protocol != policy.TCP {
-		// Without a name there is nothing that a certificate could prove.
-		c.connect.Allow = false
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation = s.current.Load()
+	c.connect = c.judgeBy(c.generation.rules)
+	c.identified, c.tunnel = true, c.connect.Protocol == policy.TCP || c.connect.Passthrough
 }

@@ -192,7 +192,7 @@ func TestUpstreamResumes(t *testing.T) {
 	client := r.client(false)
 	for range 2 {
 		r.do(client, call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
-		r.server.upstream.common.CloseIdleConnections()
+		r.server.current.Load().upstream.common.CloseIdleConnections()
 	}
 	if resumed.Load() == 0 {
 		t.Error("no connection was resumed")

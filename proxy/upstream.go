@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -46,22 +47,20 @@ type upstream struct {
 	mu     sync.Mutex
 	common *http.Transport
 	extra  map[string]*http.Transport // by NAME:PORT, for names with a root of their own
+
+	opening sync.Mutex // alone: a transport closes connections under locks of its own
+	open    map[*upstreamConn]struct{}
+	users   atomic.Int64 // requests that may use a connection
+	retired atomic.Bool  // no others will come
 }
 
 func newUpstream(config Config) *upstream {
-	u := &upstream{
-		rules: config.Rules,
-		dialer: &dialer{
-			rules:    config.Rules,
-			resolver: config.Resolver,
-			own:      config.OwnAddresses,
-		},
+	first := &upstream{
+		dialer:      &dialer{resolver: config.Resolver, own: config.OwnAddresses},
 		roots:       config.Roots,
 		connections: config.Limits.Connections,
-		extra:       make(map[string]*http.Transport),
 	}
-	u.common = u.newTransport(u.roots)
-	return u
+	return first.renew(config.Rules)
 }
 
 // newTransport makes a transport that trusts roots. It has DialContext and not
@@ -69,7 +68,7 @@ func newUpstream(config Config) *upstream {
 func (u *upstream) newTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:       nil,
-		DialContext: u.dialer.dialName,
+		DialContext: u.dial,
 		TLSClientConfig: &tls.Config{
 			RootCAs:            roots,
 			MinVersion:         tls.VersionTLS12,
@@ -128,13 +127,18 @@ func (u *upstream) rootsWith(target policy.Target) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-func (u *upstream) close() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.common.CloseIdleConnections()
-	for _, t := range u.extra {
-		t.CloseIdleConnections()
+// renew is an upstream of its own, without a connection yet, for other rules.
+func (u *upstream) renew(rules Rules) *upstream {
+	next := &upstream{
+		rules:       rules,
+		dialer:      &dialer{rules: rules, resolver: u.dialer.resolver, own: u.dialer.own},
+		roots:       u.roots,
+		connections: u.connections,
+		extra:       make(map[string]*http.Transport),
+		open:        make(map[*upstreamConn]struct{}),
 	}
+	next.common = next.newTransport(next.roots)
+	return next
 }
 
 // send writes the request upstream once, with the credentials in place, and
@@ -150,7 +154,11 @@ func (u *upstream) send(ctx context.Context, x *exchange) (*http.Response, error
 	if err := x.finding.Apply(&q); err != nil {
 		return nil, err
 	}
-	return x.conn.transport.RoundTrip(x.request(ctx, &q))
+	t, err := x.conn.transport(u)
+	if err != nil {
+		return nil, err
+	}
+	return t.RoundTrip(x.request(ctx, &q))
 }
 
 // Do sends a request of our own, to the host of its URL: see [mint.Upstream].

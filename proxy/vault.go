@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
@@ -140,12 +142,49 @@ func (v *vault) publish(s *Server, fresh []*heldValue) {
 		h.Value.Set(reveal(h), h.expires)
 	}
 	v.held = append(v.held, fresh...)
-	var all []swap.Credential
+	all := v.credentials()
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	current := s.current.Load()
+	current.credentials.Store(withMinted(current.credentials.Load(), all))
+}
+
+func (v *vault) credentials() (all []swap.Credential) {
 	for _, h := range v.held {
 		all = append(all, h.Credential)
 	}
-	now := s.credentials.Load()
-	s.credentials.Store(now.With(all, func(c *swap.Credential) bool { return c.Policy.Minted }))
+	return all
+}
+
+// withMinted puts all in the place of what was captured before.
+func withMinted(set *swap.Set, all []swap.Credential) *swap.Set {
+	return set.With(all, func(c *swap.Credential) bool { return c.Policy.Minted })
+}
+
+// rebind binds what is held as rules bind it. What they capture no more is
+// dropped, and its value is good for nothing.
+func (v *vault) rebind(rules Rules) []swap.Credential {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.held = slices.DeleteFunc(v.held, func(h *heldValue) bool {
+		if h.Policy = captured(rules, h.Policy); h.Policy == nil {
+			h.Value.Wipe()
+		}
+		return h.Policy == nil
+	})
+	return v.credentials()
+}
+
+// captured is the credential of rules that is called and used as c is.
+func captured(rules Rules, c *policy.Credential) *policy.Credential {
+	for _, host := range c.Hosts {
+		for _, other := range rules.Connect(strings.TrimPrefix(host, "*."), 443).AtEndpoint {
+			if other.Minted && other.Name == c.Name && other.Endpoint == c.Endpoint {
+				return other
+			}
+		}
+	}
+	return nil
 }
 
 // wipe is for the end of the session.

@@ -49,3 +49,9 @@ func (c *Cell) Use(f func(Value) error) error {
 
 // Wipe leaves the cell without a value.
 func (c *Cell) Wipe() { c.Set(Value{}, time.Time{}) }
+
+// Fresh is the next value of a credential, and when it ends: see [Cell.Set].
+type Fresh struct {
+	Value   Value
+	Expires time.Time
+}
