@@ -41,6 +41,9 @@ type message struct {
 	Stage string `json:"stage,omitempty"` // failed
 	Text  string `json:"text,omitempty"`  // failed: one line, no secret in it
 
+	Found  []finding `json:"found,omitempty"`  // found
+	Partly bool      `json:"partly,omitempty"` // found: not everything was looked at
+
 	Sockets []socketName `json:"sockets,omitempty"` // listeners: what each fd is, in order
 }
 

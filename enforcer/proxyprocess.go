@@ -19,7 +19,8 @@ import (
 
 // proxySpec is what the proxy is told at its start. Nothing in it is secret:
 // the credentials come down pipes of their own, from descriptor proxyFirstCredential on in
-// the order of Session.Credentials.
+// the order of Session.Credentials. Where there are any, the socket of the search
+// for them at rest follows.
 type proxySpec struct {
 	Session  *policy.Session   `json:"session"`
 	Hostname string            `json:"hostname"`
@@ -147,6 +148,14 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 	for _, c := range spec.Credentials {
 		ends.theirs = append(ends.theirs, valueOf(all, c.Name))
 	}
+	var looking *control
+	if len(spec.Credentials) > 0 {
+		var end *os.File
+		if looking, end, err = newControlPair(); err != nil {
+			return err
+		}
+		ends.theirs = append(ends.theirs, end)
+	}
 	release, err := claimUIDs()
 	if err != nil {
 		return err
@@ -165,6 +174,7 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 	}
 	s.proxy = &proxyProcess{cmd: cmd, control: ours, exited: make(chan struct{})}
 	s.watchProxy(records)
+	s.lookAtRest(spec, looking)
 	return s.tellProxy(specPipe, spec)
 }
 

@@ -54,6 +54,7 @@ type Session struct {
 	log     *audit.Log
 	kernel  *kernelHalf
 	masking *masking
+	atRest  <-chan atRest // nil: nothing is looked for
 	proxy   *proxyProcess
 	child   *sandbox.Child
 	autorun map[string]stamp // files that run by themselves, as they were
@@ -224,6 +225,13 @@ func (s *Session) launch(spec *policy.Session) error {
 		placeholderEnviron(spec, s.proxy.placeholders), gitEnviron(spec))
 	covers, err := s.covers()
 	if err != nil {
+		return err
+	}
+	var covered []string
+	for _, c := range covers {
+		covered = append(covered, c.Path)
+	}
+	if err := s.tellAtRest(covered); err != nil {
 		return err
 	}
 	s.autorun = s.stampAutorun()

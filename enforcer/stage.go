@@ -152,6 +152,9 @@ func (p *proxyStage) prepare() (message, error) {
 		credentials = append(credentials, c)
 		ready.Placeholders[c.Policy.Name] = c.Placeholder
 	}
+	if err := p.searchAtRest(credentials); err != nil {
+		return message{}, err
+	}
 	authority, err := p.newAuthority()
 	if err != nil {
 		return message{}, err
@@ -177,6 +180,36 @@ func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File) (swap.C
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
 	}
 	return swap.Credential{Policy: c, Placeholder: placeholder, Value: secret.NewCell(value)}, nil
+}
+
+// searchAtRest answers the supervisor's question whether one of the credentials
+// lies about, beside the rest of the start.
+func (p *proxyStage) searchAtRest(credentials []swap.Credential) error {
+	if len(credentials) == 0 {
+		return nil
+	}
+	with, err := openControl(os.NewFile(uintptr(proxyFirstCredential+len(credentials)), "at rest"))
+	if err != nil {
+		return err
+	}
+	var needles []needle
+	for i := range credentials {
+		c := &credentials[i]
+		err := c.Value.Use(func(v secret.Value) (err error) {
+			of, err := newNeedles(c.Policy, v)
+			needles = append(needles, of...)
+			return err
+		})
+		if err != nil && !errors.Is(err, secret.ErrNoValue) {
+			return fmt.Errorf("credential %q: %w", c.Policy.Name, err)
+		}
+	}
+	go func() {
+		if err := answerAtRest(with, needles); err != nil {
+			p.log.Warn("search for credentials at rest", "error", err)
+		}
+	}()
+	return nil
 }
 
 // newAuthority makes the session's CA. It is constrained to the session's

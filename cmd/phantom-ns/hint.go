@@ -27,6 +27,7 @@ var hints = []struct {
 	{enforcer.ErrKernelFloor, "boot Linux 5.10 or newer"},
 	{enforcer.ErrPolicyInReach, "keep it elsewhere: the agent would write the policy of its next session; /etc/phantom-ns or ~/.config are out of its reach"},
 	{enforcer.ErrStoredTarget, "put hosts: into /etc/phantom-ns/policy.yaml, or into a file that belongs to root"},
+	{enforcer.ErrKeyAtRest, "take the value out of that file; a key that was in a shell's history is better made anew"},
 	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
 	{enforcer.ErrPrivilegedPort, "publish on 1024 or above, or put publish: into /etc/phantom-ns/policy.yaml"},
 	{unix.EADDRINUSE, "another program listens there; choose another port"},

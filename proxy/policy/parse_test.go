@@ -284,13 +284,11 @@ func TestExcerptIsTheLine(t *testing.T) {
 // its line in the table is gone.
 func TestUnsupportedIsRefusedByName(t *testing.T) {
 	cases := map[string]string{
-		"credentials.from: keyring":  `credentials: {a: {from: "keyring:user/x"}}`,
-		"credentials.from: systemd":  `credentials: {a: {from: "systemd:x"}}`,
-		"egress.approve: ask":        "egress: [{host: a.test, approve: ask}]",
-		"upstream.proxy":             `upstream: {proxy: "http://proxy.corp:3128"}`,
-		"audit.full: drop":           "audit: {full: drop}",
-		"strict.key_at_rest: refuse": "strict: {key_at_rest: refuse}",
-		"strict.key_at_rest: warn":   "strict: {key_at_rest: warn}",
+		"credentials.from: keyring": `credentials: {a: {from: "keyring:user/x"}}`,
+		"credentials.from: systemd": `credentials: {a: {from: "systemd:x"}}`,
+		"egress.approve: ask":       "egress: [{host: a.test, approve: ask}]",
+		"upstream.proxy":            `upstream: {proxy: "http://proxy.corp:3128"}`,
+		"audit.full: drop":          "audit: {full: drop}",
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(unsupported)), slices.Sorted(maps.Keys(cases))); diff != "" {
 		t.Error(diff)

@@ -10,9 +10,7 @@ var unsupported = map[string]bool{
 	"credentials.from: keyring": true,
 	"credentials.from: systemd": true,
 
-	"egress.approve: ask":        true,
-	"upstream.proxy":             true,
-	"audit.full: drop":           true,
-	"strict.key_at_rest: refuse": true,
-	"strict.key_at_rest: warn":   true,
+	"egress.approve: ask": true,
+	"upstream.proxy":      true,
+	"audit.full: drop":    true,
 }

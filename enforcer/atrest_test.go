@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+)
+
+func needlesFor(t *testing.T, value string) []needle {
+	t.Helper()
+	v, err := secret.New([]byte(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := newNeedles(&policy.Credential{Name: "a"}, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// A value is found as it is and in base64 wherever it begins, at any place of
+// a file, and on the right line.
+func TestP15SearchFindsEveryForm(t *testing.T) {
+	const value = "sk-0123456789abcdef~?>0123456789"
+	needles := needlesFor(t, value)
+	const longest = 48
+	for name, form := range map[string]string{
+		"raw": value, "base64": base64.StdEncoding.EncodeToString([]byte(value)),
+		"behind one":  base64.StdEncoding.EncodeToString([]byte("x" + value + "yy")),
+		"behind two":  base64.StdEncoding.EncodeToString([]byte("xx" + value + "y")),
+		"Basic":       base64.StdEncoding.EncodeToString([]byte("user:" + value)),
+		"of URLs":     base64.URLEncoding.EncodeToString([]byte("x" + value)),
+		"another one": "",
+	} {
+		for _, before := range []int{0, 1, searchChunk - 60, searchChunk - len(form), searchChunk - 1, searchChunk, 2*searchChunk - 50} {
+			text := strings.Repeat("\n", before) + form + "\nrest\n"
+			found, err := searchFile(strings.NewReader(text), needles, longest, make([]byte, searchChunk))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if form == "" && len(found) != 0 {
+				t.Errorf("%s: found %v", name, found)
+			}
+			if form != "" && (len(found) != 1 || found[0].Line != before+1) {
+				t.Errorf("%s behind %d lines: found %v", name, before, found)
+			}
+		}
+	}
+	found, err := searchFile(strings.NewReader(value[1:]+value[:len(value)-1]), needles, longest, make([]byte, searchChunk))
+	if err != nil || len(found) != 0 {
+		t.Errorf("parts were taken for the whole: %v, %v", found, err)
+	}
+}
+
+func TestP15SearchIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	for i := range maxAtRestFiles + 1 {
+		if err := os.WriteFile(filepath.Join(dir, "f"+strings.Repeat("x", i/100)+string(rune('a'+i%100))), []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, more := openAtRest([]string{dir + "/*"})
+	defer closeAll(files)
+	if len(files) != maxAtRestFiles || !more {
+		t.Errorf("opened %d, more: %v", len(files), more)
+	}
+	other := t.TempDir()
+	if err := os.Symlink("/dev/zero", other+"/device"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other+"/file", []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("file", other+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	files, more = openAtRest([]string{other + "/*", other + "/file"})
+	defer closeAll(files)
+	if len(files) != 1 || more {
+		t.Errorf("opened %d of a device, a file and its link; more: %v", len(files), more)
+	}
+}
