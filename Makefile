@@ -12,7 +12,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 PREFIX  ?= /usr/local
 
-.PHONY: all build generate check unit test bench fuzz soak rig demo install clean
+.PHONY: all build generate check unit test bench fuzz soak agents rig demo install clean
 
 all: build
 
@@ -28,6 +28,7 @@ check:
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet -tags $(TAGS) ./...
 	go vet -tags $(TAGS),root ./...
+	go vet -tags $(TAGS),agents ./test/agents/...
 
 # What make test sets up and runs, and how long one package may take. The rig's
 # machines, which have no way out and emulate, say otherwise.
@@ -55,6 +56,11 @@ fuzz:
 
 soak: build
 	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...
+
+# The agents people use, 2 GB of them: a target of its own.
+agents:
+	bash test/setup/install.sh agents
+	go test -tags $(TAGS),agents -p 1 -count 1 -timeout $(TIMEOUT) ./test/agents/...
 
 rig:
 	bash test/setup/install.sh rig

@@ -78,7 +78,7 @@ func (u *Upstream) Echo(key string, positions ...Position) http.Handler {
 }
 
 // OpenAI plays api.openai.com: chat completions, responses, models, each as
-// one answer and as a stream.
+// one answer and as a stream; responses over a WebSocket, too.
 func (u *Upstream) OpenAI(key string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, r *http.Request) {
@@ -90,30 +90,26 @@ func (u *Upstream) OpenAI(key string) http.Handler {
 				map[string]any{"index": 0, "finish_reason": "stop", "message": map[string]any{"role": "assistant", "content": u.Answer}}}})
 			return
 		}
+		chunk := func(delta map[string]any, finish any) event {
+			return event{"", map[string]any{"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "test",
+				"choices": []any{map[string]any{"index": 0, "delta": delta, "finish_reason": finish}}}}
+		}
 		var events []event
 		for _, part := range split(u.Answer) {
-			events = append(events, event{"", map[string]any{"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "test",
-				"choices": []any{map[string]any{"index": 0, "delta": map[string]any{"content": part}, "finish_reason": nil}}}})
+			events = append(events, chunk(map[string]any{"content": part}, nil))
 		}
+		events = append(events, chunk(map[string]any{}, "stop"))
 		stream(w, events, "data: [DONE]\n\n")
 	})
 	mux.HandleFunc("POST /v1/responses", func(w http.ResponseWriter, r *http.Request) {
-		text := map[string]any{"type": "output_text", "text": u.Answer, "annotations": []any{}}
-		message := map[string]any{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": []any{text}}
-		response := map[string]any{"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "test", "output": []any{message},
-			"parallel_tool_calls": true, "tool_choice": "auto", "tools": []any{}, "error": nil, "incomplete_details": nil, "instructions": nil, "metadata": map[string]any{}}
+		events := u.response()
 		if !streams(r) {
-			reply(w, response)
+			reply(w, events[len(events)-1].data["response"])
 			return
 		}
-		var events []event
-		for i, part := range split(u.Answer) {
-			events = append(events, event{"response.output_text.delta", map[string]any{"type": "response.output_text.delta", "sequence_number": i,
-				"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": part, "logprobs": []any{}}})
-		}
-		events = append(events, event{"response.completed", map[string]any{"type": "response.completed", "sequence_number": len(events), "response": response}})
 		stream(w, events, "")
 	})
+	mux.HandleFunc("GET /v1/responses", u.responseSocket)
 	return guarded(mux, key, "", `{"error":{"message":"Incorrect API key provided.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`, Bearer)
 }
 
@@ -178,7 +174,7 @@ func split(text string) []string {
 // event is one server-sent event.
 type event struct {
 	name string
-	data any
+	data map[string]any
 }
 
 // stream sends events, each flushed by itself, then a last line as it is.

@@ -7,6 +7,7 @@
 #
 #     demo       what the demo's agent runs
 #     clients    the programs of test/clients, some from PyPI and npm
+#     agents     the agents of test/agents, from npm and PyPI: 2 GB
 #     bpf        the pinned clang that rebuilds the BPF objects
 #     keyring    a Secret Service
 #     bench      what the figures are compared with
@@ -126,32 +127,66 @@ group_clients() {
 		need postgresql
 	fi
 }
+group_agents() {
+	need ca-certificates
+	need git
+	need sudo
+	need tmux
+	need_for node nodejs
+	need_for npm npm
+	need python3
+	need python3-venv
+}
 
-# after_clients installs the pinned clients, again when a pin or an
-# interpreter changed.
-after_clients() {
-	local dir=$cache/clients stamp
-	stamp=$({ cat "$here"/clients/{requirements.txt,package.json,package-lock.json}; /usr/bin/python3 -V; node -v; } | sha256sum)
+# pinned GROUP installs what requirements.txt and package.json of GROUP's folder
+# pin, again when a pin or an interpreter changed.
+pinned() {
+	local from=$here/$1 dir=$cache/$1 stamp
+	stamp=$({ cat "$from"/{requirements.txt,package.json,package-lock.json}; /usr/bin/python3 -V; node -v; } | sha256sum)
 	mkdir -p "$cache"
 	exec 9>"$cache/.lock"
 	flock 9
 	[ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && return
-	[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || die "node is $(node -v); the clients need 18 or later"
-	say "installing the pinned Python and Node clients into $dir"
+	say "installing the pinned $1 into $dir"
 	rm -rf "$dir"
 	mkdir -p "$dir/node"
 	/usr/bin/python3 -m venv "$dir/venv"
-	"$dir/venv/bin/pip" install -q --disable-pip-version-check --no-cache-dir -r "$here/clients/requirements.txt"
-	cp "$here"/clients/{package.json,package-lock.json,.npmrc} "$dir/node/"
-	(cd "$dir/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+	"$dir/venv/bin/pip" install -q --disable-pip-version-check --no-cache-dir -r "$from/requirements.txt"
+	cp "$from"/{package.json,package-lock.json,.npmrc} "$dir/node/"
+	# Not npm ci: it refuses a lock file in which npm itself left out the
+	# packages of other systems.
+	(cd "$dir/node" && npm install --no-save --silent --no-audit --no-fund --ignore-scripts)
+	[ -z "$(type -t "finish_$1")" ] || "finish_$1" "$dir/node"
 	chmod -R a+rX "$dir"
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients bpf keyring bench rig)"
+# need_node VERSION GROUP
+need_node() {
+	[ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$1" ] || die "node is $(node -v); the $2 need $1 or later"
+}
+
+after_clients() {
+	need_node 18 clients
+	pinned clients
+}
+
+after_agents() {
+	need_node 20 agents
+	pinned agents
+}
+
+# finish_agents DIR: the installers of two packages put a program of another
+# package, which is there already, in the place of their own launcher.
+finish_agents() {
+	(cd "$1" && npm rebuild --silent @anthropic-ai/claude-code opencode-ai)
+	rm -rf "$1"/node_modules/opencode-linux-*-baseline
+}
+
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents bpf keyring bench rig)"
 for group; do
 	case $group in
-	demo | clients | bpf | keyring | bench | rig) "group_$group" ;;
+	demo | clients | agents | bpf | keyring | bench | rig) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done
@@ -160,5 +195,5 @@ if [ ${#packages[@]} -gt 0 ] && [ "$(id -u)" -ne 0 ]; then
 fi
 install_packages
 for group; do
-	[ "$group" != clients ] || after_clients
+	[ -z "$(type -t "after_$group")" ] || "after_$group"
 done
