@@ -12,7 +12,7 @@ var providerTable = []struct {
 	shape                       string
 }{
 	{"anthropic", "api.anthropic.com",
-		"ANTHROPIC_API_KEY", "header: x-api-key | bearer", "deny", 108, `^sk-ant-api03-`},
+		"ANTHROPIC_API_KEY", "header: x-api-key | bearer", "read", 108, `^sk-ant-api03-`},
 	{"assemblyai", "api.assemblyai.com",
 		"ASSEMBLYAI_API_KEY", "header: authorization", "deny", 32, `^[0-9a-f]{32}$`},
 	{"azure-openai", "",

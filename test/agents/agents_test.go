@@ -80,9 +80,12 @@ func (tr *trial) serveGemini() {
 	tr.upstream.Serve("generativelanguage.googleapis.com", tr.gemini())
 }
 
-// Without the catalogue of models opencode has one of its own.
+// Without the catalogue of models opencode has one of its own. It asks the
+// user's registry for plugins.
 func (tr *trial) serveOpencode() {
 	tr.serveAnthropic()
+	tr.world.Give(rig.Home+"/.npmrc", []byte("registry=https://npm.corp.test/\n"), 0o600)
+	tr.upstream.Serve("npm.corp.test", http.NotFoundHandler())
 	tr.upstream.Serve("models.dev", http.NotFoundHandler())
 	tr.upstream.Serve("models.opencode.ai", http.NotFoundHandler())
 }

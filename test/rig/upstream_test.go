@@ -133,7 +133,7 @@ func TestUpstreamSpeaksHTTP2AndStreams(t *testing.T) {
 	u.Serve("api.openai.com", u.OpenAI(key))
 	client := direct(t, u, true)
 	code, body := ask(t, client, "POST", "https://api.openai.com/v1/chat/completions", `{"stream":true}`, "Authorization", "Bearer "+key)
-	if code != 200 || strings.Count(body, "data: ") != 4 || strings.Contains(body, u.Answer) {
+	if code != 200 || strings.Count(body, "data: ") != 5 || strings.Contains(body, u.Answer) {
 		t.Errorf("status %d, stream %q", code, body)
 	}
 	e := u.Exchanges("")
