@@ -25,8 +25,11 @@ var (
 // lie, where the agent writes for real.
 func (s *Session) checkPolicy() error {
 	file := s.config.Policy
-	if file == nil || s.config.Trusted {
+	if file == nil {
 		return nil
+	}
+	if err := s.checkPassword(file); err != nil || s.config.Trusted {
+		return err
 	}
 	inReach := s.absolute(slices.Concat([]string{"."}, file.Filesystem.Write, s.config.Write, profileState(s.config.Profile)))
 	names := []string{file.Name}

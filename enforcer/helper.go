@@ -54,6 +54,9 @@ func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetc
 	}
 	go f.cmd.Wait() // reaped here; its answer is what counts
 	env, err := s.secretEnv(ref)
+	if err == nil && from.name == proxyPassword {
+		err = from.asPassword(&env)
+	}
 	if err == nil {
 		err = secret.Request{Ref: ref, Env: env}.Send(request)
 	}
@@ -119,7 +122,8 @@ func (f *fetching) close() {
 // source is one credential and where its value comes from.
 type source struct {
 	name, from string
-	optional   bool // the profile's: it may be absent
+	optional   bool   // the profile's: it may be absent
+	inline     string // of the network's proxy: the password itself
 }
 
 // sources lists the session's credentials: the policy's, those that --with
@@ -134,6 +138,9 @@ func sources(file *policy.File, with []string, profile *policy.Profile) []source
 	if file != nil {
 		for _, c := range file.Credentials {
 			add(source{name: c.Name, from: cmp.Or(c.From, storeRef(c.Name))})
+		}
+		if password, ok := proxyPasswordOf(file); ok {
+			add(password)
 		}
 	}
 	for _, name := range with {

@@ -157,9 +157,9 @@ func TestSourcesOfAProfileAreOptional(t *testing.T) {
 	file := &policy.File{Credentials: []policy.Declared{{Name: "openai", From: "env:KEY"}}}
 	all := sources(file, []string{"anthropic", "work"}, profile)
 	want := []source{
-		{"openai", "env:KEY", false}, {"anthropic", "store:anthropic", false}, {"work", "store:work", false},
-		{"gemini", "store:gemini", true}, {"openrouter", "store:openrouter", true}, {"groq", "store:groq", true},
-		{"mistral", "store:mistral", true}, {"deepseek", "store:deepseek", true}, {"xai", "store:xai", true},
+		{"openai", "env:KEY", false, ""}, {"anthropic", "store:anthropic", false, ""}, {"work", "store:work", false, ""},
+		{"gemini", "store:gemini", true, ""}, {"openrouter", "store:openrouter", true, ""}, {"groq", "store:groq", true, ""},
+		{"mistral", "store:mistral", true, ""}, {"deepseek", "store:deepseek", true, ""}, {"xai", "store:xai", true, ""},
 	}
 	if diff := cmp.Diff(want, all, cmp.AllowUnexported(source{})); diff != "" {
 		t.Error(diff)

@@ -20,7 +20,7 @@ import (
 // proxySpec is what the proxy is told at its start. Nothing in it is secret:
 // the credentials come down pipes of their own, from descriptor proxyFirstCredential on in
 // the order of Session.Credentials. Where there are any, the socket of the search
-// for them at rest follows.
+// for them at rest follows; behind that the password of Session.Proxy.
 type proxySpec struct {
 	Session  *policy.Session   `json:"session"`
 	Hostname string            `json:"hostname"`
@@ -96,7 +96,7 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkTargets(spec); err != nil {
+	if err := errors.Join(s.checkTargets(spec), checkPasswordHost(s.config.Policy, known)); err != nil {
 		return nil, err
 	}
 	closeUnused(all, spec)
@@ -108,7 +108,8 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 // flag stands in for.
 func closeUnused(all []*fetching, spec *policy.Session) {
 	for _, f := range all {
-		if !slices.ContainsFunc(spec.Credentials, func(c policy.Credential) bool { return c.Name == f.name }) {
+		used := f.name == proxyPassword && spec.Proxy != nil
+		if !used && !slices.ContainsFunc(spec.Credentials, func(c policy.Credential) bool { return c.Name == f.name }) {
 			f.close()
 		}
 	}
@@ -155,6 +156,9 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 			return err
 		}
 		ends.theirs = append(ends.theirs, end)
+	}
+	if spec.Proxy != nil && spec.Proxy.Password {
+		ends.theirs = append(ends.theirs, valueOf(all, proxyPassword))
 	}
 	release, err := claimUIDs()
 	if err != nil {

@@ -227,11 +227,15 @@ func (p *proxyStage) newAuthority() (*ca.Authority, error) {
 
 // newServer makes the broker and the table of names that the stub fills.
 func (p *proxyStage) newServer(authority *ca.Authority, credentials []swap.Credential) (err error) {
+	via, err := p.via()
+	if err != nil {
+		return err
+	}
 	p.names = dns.New(policy.Canonical, p.rules.Name)
 	p.server, err = proxy.New(proxy.Config{
 		Rules: p.rules, Names: p.names, CA: authority, Credentials: swap.New(credentials),
 		Sink: p.records, Origin: proxy.KernelOrigin(netns.OwnAddr4, netns.OwnAddr6),
-		Limits: p.spec.Session.Limits, Logger: p.log,
+		Limits: p.spec.Session.Limits, Logger: p.log, Via: via,
 	})
 	return err
 }

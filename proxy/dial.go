@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -32,6 +34,18 @@ type dialer struct {
 	rules    Rules
 	resolver Resolver
 	own      func() ([]netip.Addr, error)
+	via      *Via // nil: names are dialled from here
+	logger   *slog.Logger
+	told     *once
+}
+
+// once has something told the first time alone.
+type once struct{ told sync.Map }
+
+func (o *once) tell(what string, tell func()) {
+	if _, before := o.told.LoadOrStore(what, true); !before {
+		tell()
+	}
 }
 
 // dialName is the DialContext of every upstream transport: address is
@@ -42,6 +56,9 @@ func (d *dialer) dialName(ctx context.Context, _, address string) (net.Conn, err
 		return nil, err
 	}
 	target := d.rules.Target(host, port)
+	if d.via != nil && !target.Near {
+		return d.dialVia(ctx, host, port)
+	}
 	g, err := d.guard(target.Networks)
 	if err != nil {
 		return nil, err
@@ -60,9 +77,19 @@ func (d *dialer) dialName(ctx context.Context, _, address string) (net.Conn, err
 		return nil, err
 	}
 	if err := g.checkAll(addrs); err != nil {
+		d.tellFake(dialled, err)
 		return nil, fmt.Errorf("dial %s: %w", host, err)
 	}
 	return d.race(ctx, g, addrs, port)
+}
+
+// tellFake has the person read once that the resolver's answers are not real.
+func (d *dialer) tellFake(name string, err error) {
+	if errors.Is(err, errFakeAddress) {
+		d.told.tell("fake addresses", func() {
+			d.logger.Warn("the resolver answers with fake addresses, as some VPNs do; upstream: {networks: [198.18.0.0/15]} allows them", "name", name)
+		})
+	}
 }
 
 // dialAddress dials an address that a rule declares, which is its allowance.

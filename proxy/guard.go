@@ -14,6 +14,14 @@ import (
 // errDialRefused is wrapped by every refusal of the dial guard.
 var errDialRefused = errors.New("address is not dialled")
 
+// errFakeAddress is wrapped, beside errDialRefused, for an address of RFC 2544's
+// range: nobody has one. A resolver that answers so is a VPN's or a local
+// proxy's, which maps each name to an address of its own ("fake IP").
+var errFakeAddress = errors.New("no real address")
+
+// fakeAddresses is that range.
+var fakeAddresses = netip.MustParsePrefix("198.18.0.0/15")
+
 // guard decides about the addresses of one dial. It is asked twice: about every
 // answer of the resolver, and in the dialler's Control hook about the address
 // the kernel is about to connect to, which nothing can change any more.
@@ -84,6 +92,9 @@ func (g *guard) check(addr netip.Addr) error {
 	}
 	if addr.Is6() && !globalIPv6.Contains(addr) {
 		return errDialRefused
+	}
+	if fakeAddresses.Contains(addr) {
+		return fmt.Errorf("%w: %w", errDialRefused, errFakeAddress)
 	}
 	for _, prefix := range refusedPrefixes {
 		if prefix.Contains(addr) {

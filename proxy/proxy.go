@@ -63,6 +63,7 @@ type Config struct {
 	Limits   policy.Limits // zero fields take this package's defaults
 	Logger   *slog.Logger  // for operators; nil: discarded
 	Resolver Resolver      // nil: the Go resolver of the process
+	Via      *Via          // the network's own proxy; nil: none
 	// OwnAddresses are this host's, which are never dialled without an
 	// explicit allowance; nil: those of its interfaces, at each dial.
 	OwnAddresses func() ([]netip.Addr, error)

@@ -125,7 +125,13 @@ func bodyRefusal(failure error) *refusal {
 func dialRefusal(err error) *refusal {
 	r := &refusal{status: http.StatusBadGateway, reason: audit.ReasonUpstreamUnreachable, cause: err}
 	var timeout net.Error
+	var via *viaError
 	switch {
+	case errors.As(err, &via):
+		r.hint = via.hint()
+	case errors.Is(err, errFakeAddress):
+		r.reason = audit.ReasonDialRefused
+		r.hint = "the resolver answers with fake addresses, as some VPNs do: upstream: {networks: [198.18.0.0/15]} allows them"
 	case errors.Is(err, errDialRefused):
 		r.reason = audit.ReasonDialRefused
 		r.hint = "the name resolves to an address that the policy does not allow for it: see networks"

@@ -56,7 +56,10 @@ type upstream struct {
 
 func newUpstream(config Config) *upstream {
 	first := &upstream{
-		dialer:      &dialer{resolver: config.Resolver, own: config.OwnAddresses},
+		dialer: &dialer{
+			resolver: config.Resolver, own: config.OwnAddresses,
+			via: config.Via, logger: config.Logger, told: &once{},
+		},
 		roots:       config.Roots,
 		connections: config.Limits.Connections,
 	}
@@ -129,9 +132,11 @@ func (u *upstream) rootsWith(target policy.Target) (*x509.CertPool, error) {
 
 // renew is an upstream of its own, without a connection yet, for other rules.
 func (u *upstream) renew(rules Rules) *upstream {
+	renewed := *u.dialer
+	renewed.rules = rules
 	next := &upstream{
 		rules:       rules,
-		dialer:      &dialer{rules: rules, resolver: u.dialer.resolver, own: u.dialer.own},
+		dialer:      &renewed,
 		roots:       u.roots,
 		connections: u.connections,
 		extra:       make(map[string]*http.Transport),

@@ -90,10 +90,16 @@ func readCredentials(r *reader, n *node, f *File) error {
 
 // readSource checks the form of a source. What it leads to is found out by
 // whoever opens it.
-func readSource(r *reader, n *node, d *Declared) error {
-	text, err := r.str(n, "credentials.from")
+func readSource(r *reader, n *node, d *Declared) (err error) {
+	d.From, err = r.source(n, "credentials.from")
+	return err
+}
+
+// source reads a reference to where a secret comes from.
+func (r *reader) source(n *node, where string) (string, error) {
+	text, err := r.str(n, where)
 	if err != nil {
-		return err
+		return "", err
 	}
 	form, rest, _ := strings.Cut(text, ":")
 	ok := rest != ""
@@ -113,10 +119,9 @@ func readSource(r *reader, n *node, d *Declared) error {
 		ok = false
 	}
 	if !ok {
-		return r.fail(n, "credentials.from: want store:NAME, file:/ABSOLUTE, env:NAME, exec:/ABSOLUTE ARGUMENTS, secret-service:SERVICE/ACCOUNT, keyring:TYPE/DESCRIPTION or systemd:NAME")
+		return "", r.fail(n, "%s: want store:NAME, file:/ABSOLUTE, env:NAME, exec:/ABSOLUTE ARGUMENTS, secret-service:SERVICE/ACCOUNT, keyring:TYPE/DESCRIPTION or systemd:NAME", where)
 	}
-	d.From = text
-	return r.supported(n, "credentials.from: "+form)
+	return text, r.supported(n, "credentials.from: "+form)
 }
 
 // variable reads the name of an environment variable.

@@ -5,7 +5,6 @@ package policy
 import (
 	"net"
 	"net/netip"
-	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -172,19 +171,6 @@ func readHosts(r *reader, n *node, f *File) error {
 		}
 		f.Hosts = append(f.Hosts, h)
 	}
-	return nil
-}
-
-func readProxy(r *reader, n *node, u *Upstream) error {
-	text, err := r.str(n, "upstream.proxy")
-	if err != nil {
-		return err
-	}
-	target, err := url.Parse(text)
-	if err != nil || target.Scheme != "http" || target.Host == "" || target.Path != "" || target.User != nil || target.RawQuery != "" {
-		return r.fail(n, "upstream.proxy: want http://HOST:PORT")
-	}
-	u.Proxy = text
 	return nil
 }
 

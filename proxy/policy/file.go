@@ -49,11 +49,22 @@ type MaskedFile struct {
 	Field  string // see [ParseField]
 }
 
-// Upstream is how the proxy leaves the machine.
+// Upstream is how the proxy leaves the machine. What is known of the network's
+// own proxy stands in the policy's user and password keys, or in its URL.
 type Upstream struct {
-	Proxy    string // http://HOST:PORT
+	Proxy    string // HOST:PORT of the network's own proxy; "" for none
+	User     string // whom that proxy knows us as; "" for nobody
+	From     string // the source of the password; "" for none
+	Password string // the password itself, where it stands in the URL
 	Networks []netip.Prefix
+	Rule     string // of the proxy
 }
+
+// String does not show the password.
+func (u Upstream) String() string { return "upstream " + u.Proxy }
+
+// GoString does not show it either.
+func (u Upstream) GoString() string { return u.String() }
 
 // The defaults of a policy, and of a session without one.
 var defaultLimits = Limits{Connections: 512, Streams: 100, HeaderBytes: 65536}

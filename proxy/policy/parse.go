@@ -25,12 +25,9 @@ var rootKeys = keys[File]{
 	"credentials": readCredentials,
 	"egress":      readEgressList,
 	"hosts":       readHosts,
-	"upstream": func(r *reader, n *node, f *File) error {
-		_, err := readMap(r, n, "upstream", upstreamKeys, &f.Upstream)
-		return err
-	},
-	"forward": readForward,
-	"publish": readPublish,
+	"upstream":    readUpstream,
+	"forward":     readForward,
+	"publish":     readPublish,
 	"filesystem": func(r *reader, n *node, f *File) error {
 		_, err := readMap(r, n, "filesystem", filesystemKeys, &f.Filesystem)
 		return err
@@ -52,6 +49,14 @@ var rootKeys = keys[File]{
 
 var upstreamKeys = keys[Upstream]{
 	"proxy": readProxy,
+	"user": func(r *reader, n *node, u *Upstream) (err error) {
+		u.User, err = r.proxyUser(n)
+		return err
+	},
+	"password": func(r *reader, n *node, u *Upstream) (err error) {
+		u.From, err = r.source(n, "upstream.password")
+		return err
+	},
 	"networks": func(r *reader, n *node, u *Upstream) (err error) {
 		u.Networks, err = readList(r, n, "upstream.networks", (*reader).network)
 		return err

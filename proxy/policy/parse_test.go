@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -287,7 +288,6 @@ func TestUnsupportedIsRefusedByName(t *testing.T) {
 		"credentials.from: keyring": `credentials: {a: {from: "keyring:user/x"}}`,
 		"credentials.from: systemd": `credentials: {a: {from: "systemd:x"}}`,
 		"egress.approve: ask":       "egress: [{host: a.test, approve: ask}]",
-		"upstream.proxy":            `upstream: {proxy: "http://proxy.corp:3128"}`,
 		"audit.full: drop":          "audit: {full: drop}",
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(unsupported)), slices.Sorted(maps.Keys(cases))); diff != "" {
@@ -318,8 +318,16 @@ func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 		"publish no port":     `publish: ["127.0.0.1:3000:"]`,
 		"publish zero":        `publish: ["127.0.0.1:0:3000"]`,
 		"publish no colon":    `publish: ["x"]`,
-		"proxy with password": `upstream: {proxy: "http://u:p@proxy.corp:3128"}`,
-		"proxy over TLS":      `upstream: {proxy: "ftp://proxy.corp"}`,
+		"proxy without port":  `upstream: {proxy: "http://proxy.corp"}`,
+		"proxy over TLS":      `upstream: {proxy: "https://proxy.corp:3128"}`,
+		"proxy with a path":   `upstream: {proxy: "http://proxy.corp:3128/x"}`,
+		"proxy user alone":    `upstream: {proxy: "http://u@proxy.corp:3128"}`,
+		"proxy with CRLF":     `upstream: {proxy: "http://u:p%0d%0aX:y@proxy.corp:3128"}`,
+		"proxy with two":      `upstream: {proxy: "http://u:p@proxy.corp:3128", user: v}`,
+		"user without proxy":  `upstream: {user: v}`,
+		"user with a colon":   `upstream: {proxy: "http://proxy.corp:3128", user: "v:w"}`,
+		"password alone":      `upstream: {proxy: "http://proxy.corp:3128", password: "file:/x"}`,
+		"password itself":     `upstream: {proxy: "http://proxy.corp:3128", user: v, password: hunter2}`,
 		"file without field":  "credentials: {a: {files: [{path: /x, format: json}]}}",
 		"json with tilde":     "credentials: {a: {inject: [json: /a~2]}}",
 		"cookie no token":     "credentials: {a: {inject: [cookie: \"a=b\"]}}",
@@ -375,4 +383,31 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestUpstreamProxyIsRead(t *testing.T) {
+	for text, want := range map[string]Upstream{
+		`{proxy: "http://Proxy.Corp.test:3128"}`:                                     {Proxy: "proxy.corp.test:3128", Rule: "p.yaml:2"},
+		`{proxy: "http://u:p%40%3A%2F%20x@10.0.0.1:8080"}`:                           {Proxy: "10.0.0.1:8080", User: "u", Password: "p@:/ x", Rule: "p.yaml:2"},
+		`{proxy: "http://[fd00::1]:8080", user: "me@corp", password: "file:/etc/p"}`: {Proxy: "[fd00::1]:8080", User: "me@corp", From: "file:/etc/p", Rule: "p.yaml:2"},
+	} {
+		f, err := Parse("p.yaml", []byte("version: 1\nupstream: "+text+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, f.Upstream); diff != "" {
+			t.Errorf("%s: want (-), got (+):\n%s", text, diff)
+		}
+		if shown := fmt.Sprintf("%v %+v %#v %v", f.Upstream, f.Upstream, f.Upstream, &f.Upstream); want.Password != "" && strings.Contains(shown, want.Password) {
+			t.Errorf("shown: %s", shown)
+		}
+		s, err := Resolve(f, Flags{}, nil)
+		if err != nil || s.Proxy == nil || s.Proxy.Address != want.Proxy || s.Proxy.Password != (want.User != "") {
+			t.Errorf("%s: session has %+v, %v", text, s.Proxy, err)
+		}
+		if data, _ := json.Marshal(s); want.Password != "" && strings.Contains(string(data), want.Password) {
+			t.Errorf("the session holds the password: %s", data)
+		}
+	}
 }

@@ -50,7 +50,7 @@ func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 		file = &File{Filesystem: defaultFilesystem(), Limits: defaultLimits}
 	}
 	s := &Session{
-		Hosts: slices.Clone(file.Hosts), Forward: slices.Clone(file.Forward), Publish: slices.Clone(file.Publish), Networks: slices.Clone(file.Upstream.Networks),
+		Hosts: slices.Clone(file.Hosts), Forward: slices.Clone(file.Forward), Publish: slices.Clone(file.Publish), Networks: slices.Clone(file.Upstream.Networks), Proxy: file.Upstream.proxy(),
 		Filesystem: file.Filesystem, Permit: slices.Clone(file.Permit), Limits: file.Limits,
 	}
 	declared, err := withFlags(file.Credentials, flags.With)

@@ -216,7 +216,7 @@ func (r *Rules) Target(host string, port uint16) Target {
 		}
 		g = &gate{}
 	}
-	t := Target{Connect: joinPort(host, port), Networks: slices.Concat(r.upstream, g.networks)}
+	t := Target{Connect: joinPort(host, port), Networks: slices.Concat(r.upstream, g.networks), Near: len(g.networks) > 0}
 	where, ok := r.targets[host]
 	if !ok {
 		return t
@@ -225,7 +225,7 @@ func (r *Rules) Target(host string, port uint16) Target {
 	if where.Connect == "" {
 		return t
 	}
-	t.Connect = where.Connect
+	t.Connect, t.Near = where.Connect, true
 	if _, ok := hostOrAddress(where.Connect); ok {
 		t.Connect = joinPort(where.Connect, port)
 	}

@@ -14,6 +14,7 @@ type Session struct {
 	Endpoints   []string       `json:"endpoints,omitempty"` // hosts that the proxy itself asks for credentials, on port 443; no way out for the agent
 	Forward     []Forward      `json:"forward,omitempty"`
 	Publish     []Publish      `json:"publish,omitempty"`
+	Proxy       *Proxy         `json:"proxy,omitempty"`
 	Networks    []netip.Prefix `json:"networks,omitempty"` // upstream.networks: private ranges any name may resolve to
 	Filesystem  Filesystem     `json:"filesystem"`
 	Env         []Variable     `json:"env,omitempty"` // of the profile, for the agent; by name

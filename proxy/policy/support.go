@@ -11,6 +11,5 @@ var unsupported = map[string]bool{
 	"credentials.from: systemd": true,
 
 	"egress.approve: ask": true,
-	"upstream.proxy":      true,
 	"audit.full: drop":    true,
 }

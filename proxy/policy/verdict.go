@@ -65,4 +65,7 @@ type Target struct {
 	Connect  string         // HOST:PORT to dial; the name stays the identity
 	CA       []byte         // PEM of an extra root for this name, or nil
 	Networks []netip.Prefix // otherwise refused ranges that it may be in
+	// Near is set where the policy itself says where the name is, by connect or
+	// by networks of its own: it is dialled without the network's proxy.
+	Near bool
 }

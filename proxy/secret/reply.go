@@ -43,7 +43,15 @@ const maxRefusal = 1024
 // and are checked again. It returns a *Refusal when the helper had no
 // credential, and ErrFrame when it died or wrote something else. Time is the
 // caller's to bound, by a deadline on the pipe.
-func ReadReply(r io.Reader) (Entry, error) {
+func ReadReply(r io.Reader) (Entry, error) { return readReply(r, Check) }
+
+// ReadPassword is ReadReply for a request that said Env.AnyLength.
+func ReadPassword(r io.Reader) (Value, error) {
+	e, err := readReply(r, CheckField)
+	return e.Value, err
+}
+
+func readReply(r io.Reader, check func(Value) error) (Entry, error) {
 	var h reply
 	if err := readHeader(r, &h, maxHeader); err != nil {
 		return Entry{}, fmt.Errorf("read credential: %w", err)
@@ -59,7 +67,7 @@ func ReadReply(r io.Reader) (Entry, error) {
 		err = readEnd(r)
 	}
 	if err == nil {
-		err = Check(v)
+		err = check(v)
 	}
 	if err != nil {
 		v.Wipe()
