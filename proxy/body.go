@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 )
 
 // maxChunkLine bounds a chunk-size line: 15 hexadecimal digits and CRLF. More
@@ -50,33 +51,50 @@ func (r *lengthReader) Read(p []byte) (int, error) {
 // chunkReader reads a chunked body of the strict form: size lines of
 // hexadecimal digits alone, CRLF everywhere, no extensions (RFC 9112 section
 // 7.1 lets a recipient ignore them; parsers that differ on where they end are
-// how requests are smuggled). Trailers are checked and dropped.
+// how requests are smuggled). Trailers are checked and dropped. It reads on
+// while whole chunks are in the buffer: small ones leave together.
 type chunkReader struct {
 	br   *bufio.Reader
 	left int64 // of the current chunk
 	open bool  // a chunk was begun and its CRLF is still to come
 	err  error // sticky
+	// answer is a body of an upstream: extensions are ignored, trailers kept.
+	answer bool
+	fields http.Header
 }
 
 func (r *chunkReader) Read(p []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
 	}
-	if r.left == 0 {
-		if r.err = r.next(); r.err != nil {
-			return 0, r.err
+	total := 0
+	for total < len(p) && (total == 0 || r.waiting()) {
+		if r.left == 0 {
+			if r.err = r.next(); r.err != nil {
+				break
+			}
+		}
+		n, err := r.br.Read(p[total:min(int64(len(p)), int64(total)+r.left)])
+		r.left -= int64(n)
+		total += n
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if r.err = err; err != nil {
+			break
 		}
 	}
-	if int64(len(p)) > r.left {
-		p = p[:r.left]
+	return total, r.err
+}
+
+// waiting reports whether more of the body can be read without waiting: what is
+// left of a chunk, or the end of one and the line of the next.
+func (r *chunkReader) waiting() bool {
+	if r.left > 0 || r.br.Buffered() <= len("\r\n") {
+		return r.left > 0 && r.br.Buffered() > 0
 	}
-	n, err := r.br.Read(p)
-	r.left -= int64(n)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	r.err = err
-	return n, err
+	buffered, _ := r.br.Peek(min(r.br.Buffered(), 2+maxChunkLine))
+	return buffered[2] != '0' && bytes.IndexByte(buffered[2:], '\n') >= 0
 }
 
 // next reads up to the first byte of the next chunk, or io.EOF.
@@ -124,9 +142,18 @@ func (r *chunkReader) end() error {
 }
 
 func (r *chunkReader) size() (int64, error) {
-	text, err := r.line(maxChunkLine, errChunk)
+	limit := maxChunkLine
+	if r.answer {
+		limit = h1ReadBuffer
+	}
+	text, err := r.line(limit, errChunk)
 	if err != nil {
 		return 0, err
+	}
+	if r.answer {
+		if text = cutExtension(text); len(text) > maxChunkLine-2 {
+			return 0, errChunk
+		}
 	}
 	if len(text) == 0 {
 		return 0, errChunk
@@ -166,6 +193,12 @@ func (r *chunkReader) trailers() error {
 		name, value, ok := bytes.Cut(text, []byte(":"))
 		if !ok || !validName(string(name)) || !validValue(string(value)) {
 			return errTrailer
+		}
+		if r.answer {
+			if r.fields == nil {
+				r.fields = make(http.Header)
+			}
+			r.fields.Add(string(name), string(bytes.Trim(value, " \t")))
 		}
 		total += len(text) + 2
 	}

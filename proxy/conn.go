@@ -4,7 +4,6 @@ package proxy
 
 import (
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,13 +62,13 @@ func (c *agentConn) Close() error {
 // transport is what the last request was sent by.
 type transport struct {
 	of *upstream
-	*http.Transport
+	*connPool
 }
 
 // transport chooses once for each generation.
-func (c *agentConn) transport(of *upstream) (*http.Transport, error) {
+func (c *agentConn) transport(of *upstream) (*connPool, error) {
 	if t := c.chosen.Load(); t != nil && t.of == of {
-		return t.Transport, nil
+		return t.connPool, nil
 	}
 	t, err := of.transport(c.host, c.port)
 	if err != nil {

@@ -176,35 +176,44 @@ func (h *head) target1() error {
 	return checkTarget(h.target)
 }
 
-// fields reads the field lines. Space before the colon, folded lines, control
-// bytes and bare line ends are refused (RFC 9112 sections 2.2, 5.1, 5.2).
-func (h *head) fields(block string) error {
-	count := strings.Count(block, "\r\n") + 1
-	if count > maxHeaderCount {
-		return &headError{http.StatusRequestHeaderFieldsTooLarge, audit.ReasonHeaderLimit, "too many header fields"}
+// fields reads the field lines, one Host among them.
+func (h *head) fields(block string) (err error) {
+	if h.header, err = parseFields(block, maxHeaderCount); err != nil {
+		return err
 	}
-	h.header = make(http.Header, count)
+	return h.oneHost()
+}
+
+// parseFields reads field lines, limit at most. Space before the colon, folded
+// lines, control bytes and bare line ends are refused (RFC 9112 sections 2.2,
+// 5.1, 5.2).
+func parseFields(block string, limit int) (http.Header, error) {
+	count := strings.Count(block, "\r\n") + 1
+	if count > limit {
+		return nil, &headError{http.StatusRequestHeaderFieldsTooLarge, audit.ReasonHeaderLimit, "too many header fields"}
+	}
+	header := make(http.Header, count)
 	values := make([]string, count) // one array for all single values
 	for block != "" {
 		var line string
 		line, block, _ = strings.Cut(block, "\r\n")
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || !validName(name) {
-			return malformed(audit.ReasonBadHeader, "header name")
+			return nil, malformed(audit.ReasonBadHeader, "header name")
 		}
 		value = strings.Trim(value, " \t")
 		if !validValue(value) {
-			return malformed(audit.ReasonBadHeader, "header value")
+			return nil, malformed(audit.ReasonBadHeader, "header value")
 		}
 		key := textproto.CanonicalMIMEHeaderKey(name)
-		if old, ok := h.header[key]; ok {
-			h.header[key] = append(old, value)
+		if old, ok := header[key]; ok {
+			header[key] = append(old, value)
 			continue
 		}
 		values[0] = value
-		h.header[key], values = values[:1:1], values[1:]
+		header[key], values = values[:1:1], values[1:]
 	}
-	return h.oneHost()
+	return header, nil
 }
 
 func (h *head) oneHost() error {

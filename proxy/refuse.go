@@ -137,6 +137,8 @@ func dialRefusal(err error) *refusal {
 		r.hint = "the name resolves to an address that the policy does not allow for it: see networks"
 	case errors.Is(err, errResolve):
 		r.reason = audit.ReasonResolve
+	case errors.Is(err, errAnswer):
+		r.reason = audit.ReasonBadResponse
 	case isTLS(err):
 		r.reason = audit.ReasonUpstreamTLS
 		r.hint = "the upstream's certificate is not acceptable; nothing was sent to it"

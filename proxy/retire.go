@@ -4,16 +4,18 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // upstreamConn is a connection that its upstream can close when nobody needs it
-// any more. That an answer was read to its end does not mean that the transport
+// any more. That an answer was read to its end does not mean that the pool
 // holds its connection for idle.
 type upstreamConn struct {
 	net.Conn
@@ -46,6 +48,14 @@ func (c *upstreamConn) Close() error {
 	return c.err
 }
 
+// SyscallConn lets a pool look whether something came.
+func (c *upstreamConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
 // CloseWrite ends the direction to the upstream.
 func (c *upstreamConn) CloseWrite() error {
 	if cw, ok := c.Conn.(closeWriter); ok {
@@ -71,7 +81,7 @@ func (u *upstream) retire() {
 		return
 	}
 	u.mu.Lock()
-	all := slices.AppendSeq([]*http.Transport{u.common}, maps.Values(u.extra))
+	all := slices.AppendSeq([]*connPool{u.common}, maps.Values(u.extra))
 	u.mu.Unlock()
 	for _, t := range all {
 		t.CloseIdleConnections()

@@ -45,10 +45,10 @@ type upstream struct {
 	connections int
 
 	mu     sync.Mutex
-	common *http.Transport
-	extra  map[string]*http.Transport // by NAME:PORT, for names with a root of their own
+	common *connPool
+	extra  map[string]*connPool // by NAME:PORT, for names with a root of their own
 
-	opening sync.Mutex // alone: a transport closes connections under locks of its own
+	opening sync.Mutex // alone: a pool closes connections under locks of its own
 	open    map[*upstreamConn]struct{}
 	users   atomic.Int64 // requests that may use a connection
 	retired atomic.Bool  // no others will come
@@ -66,35 +66,18 @@ func newUpstream(config Config) *upstream {
 	return first.renew(config.Rules)
 }
 
-// newTransport makes a transport that trusts roots. It has DialContext and not
-// DialTLSContext, so that it can still fall back to HTTP/1.1 for WebSocket.
-func (u *upstream) newTransport(roots *x509.CertPool) *http.Transport {
-	return &http.Transport{
-		Proxy:       nil,
-		DialContext: u.dial,
-		TLSClientConfig: &tls.Config{
-			RootCAs:            roots,
-			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(upstreamTickets),
-		},
-		TLSHandshakeTimeout:    upstreamHandshake,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: upstreamPing, PingTimeout: upstreamPing},
-		DisableCompression:     true,
-		MaxIdleConns:           0,
-		MaxIdleConnsPerHost:    u.connections, // Go's 2 costs two of three busy peers a handshake
-		IdleConnTimeout:        upstreamIdle,
-		ResponseHeaderTimeout:  upstreamHead,
-		ExpectContinueTimeout:  expectContinue,
-		MaxResponseHeaderBytes: upstreamHeaders,
-		WriteBufferSize:        upstreamBuffer,
-		ReadBufferSize:         upstreamBuffer,
-	}
+// newConnPool makes a pool that trusts roots.
+func (u *upstream) newConnPool(roots *x509.CertPool) *connPool {
+	return newConnPool(u.dial, &tls.Config{
+		RootCAs:            roots,
+		MinVersion:         tls.VersionTLS12,
+		ClientSessionCache: tls.NewLRUClientSessionCache(upstreamTickets),
+	}, u.connections)
 }
 
-// transport returns the transport for one name: the common one, or its own when
+// transport returns the pool for one name: the common one, or its own when
 // the policy gives it a root of its own.
-func (u *upstream) transport(host string, port uint16) (*http.Transport, error) {
+func (u *upstream) transport(host string, port uint16) (*connPool, error) {
 	target := u.rules.Target(host, port)
 	if len(target.CA) == 0 {
 		return u.common, nil
@@ -109,7 +92,7 @@ func (u *upstream) transport(host string, port uint16) (*http.Transport, error) 
 	if err != nil {
 		return nil, fmt.Errorf("trust %s: %w", key, err)
 	}
-	t := u.newTransport(roots)
+	t := u.newConnPool(roots)
 	u.extra[key] = t
 	return t, nil
 }
@@ -139,10 +122,10 @@ func (u *upstream) renew(rules Rules) *upstream {
 		dialer:      &renewed,
 		roots:       u.roots,
 		connections: u.connections,
-		extra:       make(map[string]*http.Transport),
+		extra:       make(map[string]*connPool),
 		open:        make(map[*upstreamConn]struct{}),
 	}
-	next.common = next.newTransport(next.roots)
+	next.common = next.newConnPool(next.roots)
 	return next
 }
 

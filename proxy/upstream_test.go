@@ -23,12 +23,15 @@ import (
 type recorder struct {
 	listener net.Listener
 	respond  func(*http.Request) string
-	echo     bool // WebSocket frames, after the answer
+	echo     bool   // WebSocket frames, after the answer
+	after    string // written behind each answer, by itself
 
 	mu       sync.Mutex
 	bytes    bytes.Buffer
 	requests []*http.Request
 	conns    int
+	answered int
+	cond     *sync.Cond
 	open     []net.Conn
 	wg       sync.WaitGroup
 }
@@ -130,6 +133,30 @@ func (r *recorder) serveConn(conn net.Conn) {
 			echoFrames(conn, br)
 			return
 		}
+		io.WriteString(conn, r.after)
+		r.idle()
+	}
+}
+
+// idle notes that an answer was written whole.
+func (r *recorder) idle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answered++
+	if r.cond != nil {
+		r.cond.Broadcast()
+	}
+}
+
+// settled returns when every request that came was answered whole.
+func (r *recorder) settled() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cond == nil {
+		r.cond = sync.NewCond(&r.mu)
+	}
+	for r.answered < len(r.requests) {
+		r.cond.Wait()
 	}
 }
 
