@@ -66,27 +66,44 @@ func New(file *os.File, session string) (*Log, error) {
 	return &Log{session: session, now: time.Now, file: file}, nil
 }
 
+// ErrRecord is wrapped by [Log.Write] when a record is outside the closed
+// lists: trying it again is no use.
+var ErrRecord = errors.New("not a record")
+
 // Write stamps v, time, session, seq, prev and, where it is empty, id, and
 // appends the record as one line. An error means that the record is not in the
 // log (a full disk, for one); the same record may be tried again.
-func (l *Log) Write(r Record) error {
-	if err := r.Check(); err != nil {
-		return fmt.Errorf("write audit log: %w", err)
+func (l *Log) Write(r Record) error { return l.WriteAll([]Record{r}) }
+
+// WriteAll is [Log.Write] for several records in one write: all are in the log,
+// or none.
+func (l *Log) WriteAll(records []Record) error {
+	for i := range records {
+		if err := records[i].Check(); err != nil {
+			return fmt.Errorf("write audit log: %w: %w", ErrRecord, err)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
 		return fmt.Errorf("write audit log: %w", os.ErrClosed)
 	}
-	r.Time = l.now()
-	stamp(&r)
-	r.Session, r.Seq, r.Prev = l.session, l.seq+1, l.prev
-	l.buf = append(appendRecord(append(l.buf[:0], '\n'), &r), '\n')
+	now, seq, prev := l.now(), l.seq, l.prev
+	l.buf = append(l.buf[:0], '\n')
+	for _, r := range records {
+		r.Time = now
+		stamp(&r)
+		seq++
+		r.Session, r.Seq, r.Prev = l.session, seq, prev
+		from := len(l.buf)
+		l.buf = appendRecord(l.buf, &r)
+		prev = hash(l.buf[from:])
+		l.buf = append(l.buf, '\n')
+	}
 	if err := l.append(); err != nil {
 		return fmt.Errorf("write audit log: %w", err)
 	}
-	l.seq++
-	l.prev = hash(l.buf[1 : len(l.buf)-1])
+	l.seq, l.prev = seq, prev
 	return nil
 }
 

@@ -262,3 +262,36 @@ func BenchmarkLog(b *testing.B) {
 		}
 	}
 }
+
+// TestLogWritesTogether: several records in one write are chained as if each
+// had been written by itself; with one outside the lists none is written.
+func TestLogWritesTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	log, err := Open(path, "session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	good := Record{Kind: KindRequest, Verdict: Allow, Reason: ReasonAllowed}
+	bad := good
+	bad.Reason = "made up"
+	if err := log.WriteAll([]Record{good, bad}); !errors.Is(err, ErrRecord) {
+		t.Error(err)
+	}
+	for _, batch := range [][]Record{{good}, {good, good, good}, {good}} {
+		if err := log.WriteAll(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := Verify(file); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || bytes.Count(text, []byte("\n")) != 5 || !bytes.Contains(text, []byte(`"seq":5,`)) {
+		t.Errorf("%s, %v", text, err)
+	}
+}

@@ -4,6 +4,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,6 +88,27 @@ func (d *Decoder) Read() (Record, error) {
 		return Record{}, fmt.Errorf("decode record: %w", err)
 	}
 	return parse(line)
+}
+
+// ReadAll returns the next record and those behind it that need no waiting, limit
+// at most. With an error come the records before it.
+func (d *Decoder) ReadAll(limit int) ([]Record, error) {
+	var all []Record
+	for {
+		r, err := d.Read()
+		if err != nil {
+			return all, err
+		}
+		if all = append(all, r); len(all) >= limit || !d.waiting() {
+			return all, nil
+		}
+	}
+}
+
+// waiting reports whether a whole line is in the buffer.
+func (d *Decoder) waiting() bool {
+	buffered, _ := d.r.Peek(d.r.Buffered())
+	return bytes.IndexByte(buffered, '\n') >= 0
 }
 
 func parse(line []byte) (Record, error) {
