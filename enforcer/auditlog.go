@@ -36,6 +36,7 @@ const auditRetry = time.Second
 // fills behind it and requests wait, which is what `audit: {full: block}`
 // asks for.
 func (s *Session) record(records ...audit.Record) error {
+	s.tally.add(records)
 	told := false
 	for {
 		err := s.log.WriteAll(records)

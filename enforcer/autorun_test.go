@@ -10,53 +10,85 @@ import (
 	"testing"
 )
 
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAutorunNamesWhatChanged(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home [1]*")
 	work := filepath.Join(home, "work")
-	write := func(path, text string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	write(t, work+"/.git/hooks/pre-commit", "old")
+	write(t, work+"/.envrc", "same")
+	write(t, home+"/.claude/settings.json", "{}")
+	s := Session{config: Config{Dir: work, User: User{Home: home}, Attended: true}}
+	if s.autorun = s.stamps(); len(s.autorun) != 3 {
+		t.Fatalf("took stock of %v", s.autorun)
 	}
-	write(work+"/.git/hooks/pre-commit", "old")
-	write(work+"/.envrc", "same")
-	write(home+"/.claude/settings.json", "{}")
-	var told []string
-	s := Session{config: Config{Dir: work, User: User{Home: home}, Attended: true, Notify: func(line string) { told = append(told, line) }}}
-	before := s.stampAutorun()
-	if len(before) != 3 {
-		t.Fatalf("took stock of %v", before)
+	if lines := s.changedSince(s.stamps()); len(lines) != 0 {
+		t.Errorf("nothing changed, and was told %q", lines)
 	}
-	s.tellAutorun(before)
-	if len(told) != 0 {
-		t.Errorf("nothing changed, and was told %q", told)
-	}
-	write(work+"/.git/hooks/pre-commit", "new text")
-	write(work+"/.git/hooks/post-merge", "added")
-	write(home+"/.claude/settings.json", `{"hooks": {}}`)
-	write(work+"/main.go", "package main")
-	s.tellAutorun(before)
-	for _, name := range []string{"pre-commit", "post-merge", "settings.json"} {
-		if !slices.ContainsFunc(told, func(line string) bool { return strings.Contains(line, name) }) {
-			t.Errorf("%s is not among %q", name, told)
+	write(t, work+"/.git/hooks/pre-commit", "new text")
+	write(t, work+"/.git/hooks/post-merge", "added")
+	write(t, home+"/.claude/settings.json", `{"hooks": {}}`)
+	write(t, work+"/main.go", "package main")
+	lines := s.changedSince(s.stamps())
+	for _, name := range []string{`".git/hooks/pre-commit"`, `".git/hooks/post-merge"`, "settings.json"} {
+		if len(lines) != 2 || lines[0] != autorunHead || !strings.Contains(lines[1], name) {
+			t.Errorf("%s is not in %q", name, lines)
 		}
 	}
-	if len(told) != 3 {
-		t.Errorf("told %q", told)
-	}
-	told = nil
 	for _, name := range []string{"a", "b", "c"} {
-		write(work+"/.git/hooks/"+name, "more")
+		write(t, work+"/.git/hooks/"+name, "more")
 	}
-	if s.tellAutorun(before); len(told) != maxTold+1 {
-		t.Errorf("told %d lines: %q", len(told), told)
+	if lines := s.changedSince(s.stamps()); len(lines) != 2 || !strings.HasSuffix(lines[1], "and 2 more") {
+		t.Errorf("told %q", lines)
 	}
-	s.config.Attended, told = false, nil
-	if s.tellAutorun(before); len(told) != 0 {
-		t.Errorf("told nobody %q", told)
+}
+
+// Files that are edited all the time are told for what runs in them alone.
+func TestAutorunReadsSettings(t *testing.T) {
+	dir := t.TempDir()
+	s := Session{config: Config{Dir: dir, User: User{Home: dir + "/home"}, Attended: true}}
+	for _, c := range []struct {
+		file, before, after string
+		told                bool
+	}{
+		{".git/config", "[core]\n\tbare = false\n", "[core]\n\tbare = false\n[branch \"x\"]\n\tremote = origin\n", false},
+		{".git/config", "[core]\n\tbare = false\n", "[core]\n\tbare = false\n\thooksPath = /x\n", true},
+		{".git/config", "[core]\n", "[CORE] FSMonitor = /x\n", true},
+		{".git/config", "", "[filter \"a.b\"]\n\tclean = x\n", true},
+		{".git/config", "[alias]\n\ta = !x \\\n  y\n", "[alias]\n\ta = !x \\\n  z\n", true},
+		{".git/config", "[core]\n", "[broken\n", true},
+		{".git/config", "", "[include]\n\tpath = /x\n", true},
+		{"package.json", `{"scripts": {"test": "a"}}`, `{"scripts": {"test": "b"}, "dependencies": {"c": "1"}}`, false},
+		{"package.json", `{"scripts": {"test": "a"}}`, `{"scripts": {"test": "a", "postinstall": "b"}}`, true},
+		{"package.json", `{"scripts": {"prepare": "a"}}`, `{"scripts": {"prepare": "b"}}`, true},
+		{"package.json", `{}`, `{`, true},
+	} {
+		write(t, dir+"/"+c.file, c.before)
+		s.autorun = s.stamps()
+		write(t, dir+"/"+c.file, c.after)
+		if told := len(s.changedSince(s.stamps())) > 0; told != c.told {
+			t.Errorf("%s from %q to %q: told %v", c.file, c.before, c.after, told)
+		}
+		if err := os.Remove(dir + "/" + c.file); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestProtectedGivesWay(t *testing.T) {
+	s := Session{config: Config{Dir: "/w", User: User{Home: "/h"}}}
+	if got := s.protected([]string{"/w"}); !slices.Equal(got, []string{"/w/.git/hooks", "/h/.claude/hooks"}) {
+		t.Errorf("%q", got)
+	}
+	if got := s.protected([]string{"/w", "/w/.git/hooks"}); !slices.Equal(got, []string{"/h/.claude/hooks"}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -58,8 +58,9 @@ type Session struct {
 	proxy   *proxyProcess
 	child   *sandbox.Child
 	autorun map[string]stamp // files that run by themselves, as they were
-	started bool             // the agent executes, or did
-	broken  chan error       // the proxy ended before the agent
+	tally   tally
+	started bool       // the agent executes, or did
+	broken  chan error // the proxy ended before the agent
 	closing chan struct{}
 }
 
@@ -192,8 +193,8 @@ func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
 	return sandbox.Spec{
 		User: sandbox.User{Name: u.Name, Home: u.Home, Shell: u.Shell, UID: u.UID, GID: u.GID, Groups: dropPrivilegedGroups(u.Groups)},
 		Dir:  s.config.Dir, DirRead: !writesDir, Hostname: hostname, IPv6: s.kernel.namespace.HasIPv6(), Forward: forward,
-		Write: write,
-		Hide:  s.absolute(spec.Filesystem.Hide), Expose: s.absolute(spec.Filesystem.Expose),
+		Write: write, Protect: s.protected(write),
+		Hide: s.absolute(spec.Filesystem.Hide), Expose: s.absolute(spec.Filesystem.Expose),
 		HomeMode: spec.Filesystem.Home, Permit: spec.Permit, Memlock: s.memlock,
 	}
 }
@@ -286,12 +287,10 @@ func (s *Session) Wait() (sandbox.Status, error) {
 	}()
 	select {
 	case o := <-ended:
-		s.tellAutorun(s.autorun)
 		return o.status, o.err
 	case err := <-s.broken:
 		killErr := s.child.Signal(syscall.SIGKILL) // ends init, and with it every process
 		<-ended
-		s.tellAutorun(s.autorun)
 		return sandbox.Status{}, errors.Join(fmt.Errorf("%w: %w", ErrProxyDied, err), killErr)
 	}
 }
@@ -303,7 +302,9 @@ func (s *Session) Signal(sig syscall.Signal) error { return s.child.Signal(sig) 
 // is told to finish, and everything that Start made is undone.
 func (s *Session) Close() error {
 	close(s.closing)
-	return s.undo.Close()
+	err := s.undo.Close() // brings the last records
+	s.sumUp()
+	return err
 }
 
 // ID names the session in state, cgroup and audit.

@@ -64,7 +64,7 @@ func (p *pid1) mount() error {
 		return err
 	}
 	for _, step := range []func(*view) error{
-		p.mountSystem, p.mountRun, p.maskProc, p.mountDevices, p.mountHome, p.mountWritable,
+		p.mountSystem, p.mountRun, p.maskProc, p.mountDevices, p.mountHome, p.mountWritable, p.protectFolders,
 		p.hide, p.expose, p.coverSockets, p.mountCovers, p.mountFiles, p.prepareRules,
 	} {
 		if err := step(v); err != nil {

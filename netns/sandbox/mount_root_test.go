@@ -104,7 +104,7 @@ func TestHomeOverlayRefused(t *testing.T) {
 	}
 }
 
-func TestScratchIsPrivate(t *testing.T) {
+func TestP8ScratchIsPrivate(t *testing.T) {
 	r := newRig(t)
 	dir := t.TempDir()
 	must(t, os.WriteFile(dir+"/host", nil, 0o666))
@@ -247,7 +247,7 @@ func TestProcIsMasked(t *testing.T) {
 	newRig(t).script("no\n", "cat /proc/keys /proc/kallsyms /proc/kcore /proc/timer_list 2>/dev/null; echo 1 2>/dev/null > /proc/sys/kernel/hostname || echo no")
 }
 
-func TestOwnConfigurationIsCovered(t *testing.T) {
+func TestP12OwnConfigurationIsCovered(t *testing.T) {
 	r := newRig(t)
 	const dir = "/etc/phantom-ns"
 	if err := os.Mkdir(dir, 0o755); err == nil {

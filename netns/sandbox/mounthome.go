@@ -114,6 +114,35 @@ func (p *pid1) mountWritable(v *view) error {
 	return nil
 }
 
+// protectFolders makes folders read-only in the midst of what is written for
+// real. One that is missing, or a link, stays so: nothing is made on the host.
+func (p *pid1) protectFolders(v *view) error {
+	for _, name := range p.body.Spec.Protect {
+		if !slices.ContainsFunc(v.write, func(s source) bool { return within(name, s.path) }) {
+			continue // read-only or discarded anyway
+		}
+		target, err := openExact(name)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue
+		}
+		if err == nil {
+			err = errors.Join(p.protectFolder(target), unix.Close(target))
+		}
+		if err != nil {
+			return fmt.Errorf("protect %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (p *pid1) protectFolder(target int) error {
+	kind, err := fileType(target)
+	if err != nil || kind != unix.S_IFDIR {
+		return err
+	}
+	return show(target, target, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV)
+}
+
 // mountSource shows s in its place. Mounts below it come along, read-only.
 func (p *pid1) mountSource(s source, flags uintptr) error {
 	target, err := p.place(s)

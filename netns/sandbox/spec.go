@@ -61,6 +61,7 @@ type Spec struct {
 	IPv6     bool     // whether the namespace has it
 	Forward  []uint16 // TCP ports opened inside on 127.0.0.1 and ::1
 	Write    []string // more absolute paths written for real
+	Protect  []string // absolute paths of folders that are read-only all the same
 	Hide     []string // absolute paths covered by something empty
 	Expose   []string // absolute paths shown, read-only, that a cover would hide
 	HomeMode string
@@ -164,7 +165,7 @@ func (s *Spec) check() error {
 
 func (s *Spec) checkPaths() error {
 	all := append([]string{s.Dir}, s.Write...)
-	all = append(append(all, s.Hide...), s.Expose...)
+	all = slices.Concat(all, s.Protect, s.Hide, s.Expose)
 	if s.User.Home != "" {
 		all = append(all, s.User.Home)
 	}

@@ -104,10 +104,23 @@ func (c credentials) find(s policy.FileSecret, host string) string {
 			fits = host != "" && have.BoundTo(host)
 		}
 		if fits {
-			return c.placeholders[have.Name]
+			return part(have, c.placeholders[have.Name], s.Part)
 		}
 	}
 	return ""
+}
+
+// part is what of a placeholder stands in a field: a key pair's are joined by
+// colons, and stand in fields of their own.
+func part(c *policy.Credential, placeholder string, number int) string {
+	if !c.Signs() {
+		return placeholder
+	}
+	parts := strings.Split(placeholder, ":")
+	if number < 1 || number > len(parts) {
+		return ""
+	}
+	return parts[number-1]
 }
 
 // errEncoding refuses text that two readers may read differently.

@@ -22,8 +22,9 @@ func session() credentials {
 		[]policy.Credential{
 			{Name: "gh", Provider: "github", Hosts: []string{"github.com", "api.github.com"}},
 			{Name: "npm", Hosts: []string{"*.corp.test"}},
+			{Name: "aws", Provider: "aws", Positions: []policy.Position{{Kind: policy.PositionSigV4}}},
 		},
-		map[string]string{"gh": placeholder, "npm": "npm-placeholder"},
+		map[string]string{"gh": placeholder, "npm": "npm-placeholder", "aws": "AKIAPLACEHOLDER:secret-placeholder"},
 	}
 }
 
@@ -72,7 +73,7 @@ func TestCopies(t *testing.T) {
 			"{\n\t\"auths\": {\n\t\t\"https://a.corp.test/v1/\": {\n\t\t\t\"auth\": \"" + base64.StdEncoding.EncodeToString([]byte("me:npm-placeholder")) + "\"\n\t\t},\n\t\t\"x.test\": {\"AUTH\": \"\", \"identitytoken\": \"\"}\n\t},\n\t\"detachKeys\": \"ctrl-e,e\"\n}\n"},
 		"aws": {"~/.aws/credentials",
 			"[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = %\n  %\n[other]\ncredential_process = /bin/x\nAWS_SESSION_TOKEN=%\n",
-			"[default]\n[other]\ncredential_process = /bin/x\n"},
+			"[default]\naws_access_key_id = AKIAPLACEHOLDER\naws_secret_access_key = secret-placeholder\n[other]\ncredential_process = /bin/x\n"},
 		"gitconfig": {"~/.gitconfig",
 			"[user]\n\tname = Me\n[url \"https://me:%@github.com/\"]\n\tinsteadOf = gh:\n[http \"https://x.test\"]\n\textraHeader = Authorization: basic \\\n%\n\tsslVerify = true\n",
 			"[user]\n\tname = Me\n[url \"https://me:" + placeholder + "@github.com/\"]\n\tinsteadOf = gh:\n[http \"https://x.test\"]\n\tsslVerify = true\n"},

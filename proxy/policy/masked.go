@@ -51,6 +51,7 @@ type FileSecret struct {
 	Credential string // stands there; or
 	Provider   string // that provider's; both "": the one of {host}, if any
 	Encoding   string // how it is written; "" as it is
+	Part       int    // of a key pair: 1 is the id, 2 the key, 3 the session's token
 }
 
 //go:embed masked.yaml
@@ -138,6 +139,10 @@ var fileSecretKeys = keys[FileSecret]{
 	"field": func(r *reader, n *node, s *FileSecret) (err error) { s.Field, err = r.field(n); return err },
 	"provider": func(r *reader, n *node, s *FileSecret) (err error) {
 		s.Provider, err = r.word(n, "provider")
+		return err
+	},
+	"part": func(r *reader, n *node, s *FileSecret) (err error) {
+		s.Part, err = r.integer(n, "part", 1, 3)
 		return err
 	},
 	"encoding": func(r *reader, n *node, s *FileSecret) (err error) {

@@ -35,6 +35,7 @@ type Session struct {
 	Root   bool      // plain root, and no --user
 	Stdin  io.Reader // nil: /dev/null
 	Stdout io.Writer // gets the agent's output while it runs, beside Result; nil: nobody
+	Stderr io.Writer // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
 	// Timeout ends a session that hangs; 0 is one minute. The test fails then.
 	Timeout time.Duration
 }
@@ -113,6 +114,9 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	p.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = s.Stdin, &p.stdout, &p.stderr
 	if s.Stdout != nil {
 		p.Cmd.Stdout = io.MultiWriter(&p.stdout, s.Stdout)
+	}
+	if s.Stderr != nil {
+		p.Cmd.Stderr = s.Stderr
 	}
 	// A hung session is asked first, so that it can sweep up after itself.
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
