@@ -168,7 +168,7 @@ func TestSourcesOfAProfileAreOptional(t *testing.T) {
 
 func TestNothingStoredSaysHow(t *testing.T) {
 	for name, want := range map[string]string{
-		"claude": "profile claude: no credential is stored; store one: sudo phantom-ns secret set anthropic",
+		"claude": "profile claude: no credential is stored; store one: sudo phantom-ns secret set anthropic (or claude)",
 		"git":    "profile git: no credential is stored; store one: sudo phantom-ns secret set github (or gitlab, huggingface)",
 	} {
 		p, _ := policy.ProfileNamed(name)

@@ -64,7 +64,9 @@ func (s *Server) Reload(rules Rules, credentials *swap.Set) error {
 	if err := teach(s.scrubber, credentials); err != nil {
 		return fmt.Errorf("reload proxy: %w", err)
 	}
-	s.bindMinters(credentials)
+	if err := s.bindMinters(credentials); err != nil {
+		return fmt.Errorf("reload proxy: %w", err)
+	}
 	old, next := s.change(rules, withMinted(credentials, s.vault.rebind(rules)))
 	for _, c := range s.open() {
 		c.tighten(old, next)

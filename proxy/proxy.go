@@ -136,7 +136,9 @@ func New(config Config) (*Server, error) {
 	first := &generation{rules: config.Rules, upstream: newUpstream(config)}
 	first.credentials.Store(config.Credentials)
 	s.current.Store(first)
-	s.bindMinters(config.Credentials)
+	if err := s.bindMinters(config.Credentials); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
 	if err := s.newH2(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}

@@ -44,13 +44,17 @@ func teachOne(s *scrub.Scrubber, c *swap.Credential, v secret.Value) error {
 
 // bindMinters gives the credentials that are made what they are made with. What
 // they make is searched for before any request carries it.
-func (s *Server) bindMinters(credentials *swap.Set) {
+func (s *Server) bindMinters(credentials *swap.Set) error {
 	for _, c := range credentials.Credentials() {
 		if c.Minter == nil {
 			continue
 		}
-		c.Minter.Bind(s.ctx, ownUpstream{s}, func(v secret.Value) error { return teachOne(s.scrubber, &c, v) })
+		err := c.Minter.Bind(s.ctx, ownUpstream{s}, func(v secret.Value) error { return teachOne(s.scrubber, &c, v) })
+		if err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // scrubbed tells whether the exchange's answer is searched: every answer of a

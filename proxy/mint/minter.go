@@ -17,6 +17,9 @@ import (
 type Token struct {
 	Value   secret.Value
 	Expires time.Time // zero: it does not
+	// Also are values that no request carries but that an answer could: a refresh
+	// token.
+	Also []secret.Value
 }
 
 // Upstream sends one request to the host of its URL: over verified TLS, through
@@ -58,8 +61,9 @@ type Minter struct {
 	upstream Upstream
 	learn    func(secret.Value) error
 
-	held     bool      // the cell has a value
-	expires  time.Time // of it; zero: never
+	also     []secret.Value // not yet learnt
+	held     bool           // the cell has a value
+	expires  time.Time      // of it; zero: never
 	obtained time.Time
 	flight   chan struct{} // of the exchange under way; else nil
 	failures int
@@ -75,10 +79,31 @@ func (m *Minter) Cell() *secret.Cell { return m.cell }
 
 // Bind says with what to exchange, until ctx ends. learn is called with each
 // value before it is used, and may refuse it.
-func (m *Minter) Bind(ctx context.Context, up Upstream, learn func(secret.Value) error) {
+func (m *Minter) Bind(ctx context.Context, up Upstream, learn func(secret.Value) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ctx, m.upstream, m.learn = ctx, up, learn
+	also := m.also
+	m.also = nil
+	if !m.held {
+		return learnAll(learn, also)
+	}
+	err := m.cell.Use(learn)
+	if err != nil {
+		return err
+	}
+	return learnAll(learn, also)
+}
+
+// learnAll makes values known and wipes them.
+func learnAll(learn func(secret.Value) error, values []secret.Value) (err error) {
+	for _, v := range values {
+		if err == nil {
+			err = learn(v)
+		}
+		v.Wipe()
+	}
+	return err
 }
 
 // Start gives a token that is known already, such as one that was stored, and
@@ -86,6 +111,7 @@ func (m *Minter) Bind(ctx context.Context, up Upstream, learn func(secret.Value)
 func (m *Minter) Start(t Token, obtained time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.also = t.Also
 	m.take(t, obtained)
 }
 
@@ -149,7 +175,7 @@ func (m *Minter) renew(done chan struct{}) {
 	defer cancel()
 	t, err := m.exchange(ctx, m.upstream)
 	if err == nil {
-		if err = m.learn(t.Value); err != nil {
+		if err = errors.Join(m.learn(t.Value), learnAll(m.learn, t.Also)); err != nil {
 			t.Value.Wipe()
 		}
 	}

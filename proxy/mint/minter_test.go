@@ -198,7 +198,7 @@ func TestUnlearnt(t *testing.T) {
 	c := &counter{t: t}
 	m := New(c.exchange)
 	refused := errors.New("too short")
-	m.Bind(t.Context(), nil, func(secret.Value) error { return refused })
+	_ = m.Bind(t.Context(), nil, func(secret.Value) error { return refused })
 	if err := m.Ready(t.Context()); !errors.Is(err, refused) {
 		t.Errorf("%v", err)
 	}

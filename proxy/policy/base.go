@@ -22,7 +22,8 @@ func (s *Session) addStored(p *Profile, stored Stored) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(explicit, func(e Credential) bool { return standsFor(e, c) }) {
+		rival := func(other Credential) bool { return rivals(other, c) }
+		if !slices.ContainsFunc(explicit, func(e Credential) bool { return standsFor(e, c) }) && !slices.ContainsFunc(s.Credentials, rival) {
 			s.Credentials = append(s.Credentials, c)
 		}
 	}

@@ -23,6 +23,8 @@ type Provider struct {
 	Challenge string    // WWW-Authenticate of its 401; "" follows from the positions
 	Templates []string  // placeholders; the first that fits the length counts
 	Captures  []Capture // nil: the general ones of OAuth 2.0
+	Login     *Login    // not nil: its value may be a login that is kept alive
+	Claims    []string  // of a value that is a JWT, which the placeholder shows as they are
 }
 
 //go:embed providers/*.yaml
@@ -99,6 +101,14 @@ var providerKeys = keys[Provider]{
 	"outbound":  asDeclared("outbound", func(p *Provider, d *Declared) { p.Outbound = d.Outbound }),
 	"captures":  asDeclared("captures", func(p *Provider, d *Declared) { p.Captures = d.Captures }),
 	"anonymous": asDeclared("anonymous", func(p *Provider, d *Declared) { p.Anonymous = d.Anonymous }),
+	"login": func(r *reader, n *node, p *Provider) (err error) {
+		p.Login, err = r.login(n)
+		return err
+	},
+	"claims": func(r *reader, n *node, p *Provider) (err error) {
+		p.Claims, err = readSome(r, n, "claims", func(r *reader, n *node) (string, error) { return r.str(n, "claims") })
+		return err
+	},
 	"challenge": func(r *reader, n *node, p *Provider) (err error) {
 		p.Challenge, err = r.str(n, "challenge")
 		return err

@@ -73,6 +73,7 @@ func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 		s.addSurroundings(flags.Profile)
 		egress = beneath(file.Egress, flags.Profile.destinations(file.Telemetry, flags.Registries))
 	}
+	s.addEndpoints()
 	if err := distinct(s.Credentials); err != nil {
 		return nil, err
 	}

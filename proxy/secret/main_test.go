@@ -17,6 +17,7 @@ var stages = map[string]func(){
 	crashStage: crashMain,
 	awaitStage: awaitMain,
 	scanStage:  scanMain,
+	tradeStage: tradeMain,
 }
 
 func TestMain(m *testing.M) {

@@ -100,7 +100,7 @@ func TestRequestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := Request{ref, Env{UID: 1000, GID: 1001, User: "me", Home: "/home/me", Directory: "/d", Bus: "unix:path=/b", Timeout: time.Second, Value: c.value(t)}}
+	in := Request{Ref: ref, Env: Env{UID: 1000, GID: 1001, User: "me", Home: "/home/me", Directory: "/d", Bus: "unix:path=/b", Timeout: time.Second, Value: c.value(t)}}
 	var wire bytes.Buffer
 	if err := in.Send(&wire); err != nil {
 		t.Fatal(err)

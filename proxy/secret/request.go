@@ -10,22 +10,24 @@ import (
 // Request is what the supervisor writes to the helper's fd 3: [Request.Send],
 // then close.
 type Request struct {
-	Ref Ref
-	Env Env
+	Ref   Ref
+	Env   Env
+	Terms *Terms // not nil: a lease
 }
 
 // requestHeader is the JSON line of a request; the body is Env.Value.
 type requestHeader struct {
-	Ref    Ref `json:"ref"`
-	Env    Env `json:"env"`
-	Length int `json:"length"`
+	Ref    Ref    `json:"ref"`
+	Env    Env    `json:"env"`
+	Terms  *Terms `json:"terms,omitempty"`
+	Length int    `json:"length"`
 }
 
 // Send writes the request as one frame. An env: value travels in the frame's
 // body, never in argv or environment.
 func (q Request) Send(w io.Writer) error {
 	body := q.Env.Value.Reveal()
-	if err := writeFrame(w, requestHeader{q.Ref, q.Env, len(body)}, body); err != nil {
+	if err := writeFrame(w, requestHeader{q.Ref, q.Env, q.Terms, len(body)}, body); err != nil {
 		return fmt.Errorf("send request for credential %s: %w", q.Ref, err)
 	}
 	return nil
@@ -46,5 +48,5 @@ func readRequest(r io.Reader) (Request, error) {
 		return Request{}, fmt.Errorf("read request: %w", err)
 	}
 	h.Env.Value = v
-	return Request{h.Ref, h.Env}, nil
+	return Request{h.Ref, h.Env, h.Terms}, nil
 }

@@ -86,7 +86,7 @@ func request(t *testing.T, text string, env Env) Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Request{ref, env}
+	return Request{Ref: ref, Env: env}
 }
 
 func TestHelperAnswers(t *testing.T) {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Login is how the login of a subscription is kept: an access token that ends
+// soon, and a refresh token that the proxy alone trades in.
+type Login struct {
+	Host    string // where it is refreshed, on port 443
+	Path    string
+	Form    bool   // the request is a form, else JSON
+	Client  string // the public id of the tool at the service
+	Scope   string // of the request; "" for none
+	Instead string // provider of the API key that the tool's users have instead of a login
+	File    LoginFile
+}
+
+// LoginFile is where the tool itself keeps the login: JSON, and RFC 6901
+// pointers into it.
+type LoginFile struct {
+	Path    string // below ~/
+	Access  string
+	Refresh string
+	ID      string // "" where there is no id token
+	Expires string // "" where the access token itself says when it ends
+}
+
+var loginKeys = keys[Login]{
+	"refresh": func(r *reader, n *node, l *Login) error {
+		text, err := r.str(n, "login.refresh")
+		if err != nil {
+			return err
+		}
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") {
+			return r.fail(n, "login.refresh: want https://HOST/PATH")
+		}
+		if l.Host, err = Canonical(u.Host); err != nil {
+			return r.fail(n, "login.refresh: %v", err)
+		}
+		l.Path = u.Path
+		return nil
+	},
+	"body": func(r *reader, n *node, l *Login) error {
+		text, err := r.choice(n, "login.body", "json", "form")
+		l.Form = text == "form"
+		return err
+	},
+	"client": func(r *reader, n *node, l *Login) (err error) { l.Client, err = r.str(n, "login.client"); return err },
+	"scope":  func(r *reader, n *node, l *Login) (err error) { l.Scope, err = r.str(n, "login.scope"); return err },
+	"instead": func(r *reader, n *node, l *Login) (err error) {
+		l.Instead, err = r.word(n, "login.instead")
+		return err
+	},
+	"file": func(r *reader, n *node, l *Login) error {
+		given, err := readMap(r, n, "login.file", loginFileKeys, &l.File)
+		if err == nil && (given["path"] == nil || given["access"] == nil || given["refresh"] == nil) {
+			err = r.fail(n, "login.file: want path, access and refresh")
+		}
+		return err
+	},
+}
+
+var loginFileKeys = keys[LoginFile]{
+	"path":    func(r *reader, n *node, f *LoginFile) (err error) { f.Path, err = r.statePath(n); return err },
+	"access":  func(r *reader, n *node, f *LoginFile) (err error) { f.Access, err = r.pointer(n); return err },
+	"refresh": func(r *reader, n *node, f *LoginFile) (err error) { f.Refresh, err = r.pointer(n); return err },
+	"id":      func(r *reader, n *node, f *LoginFile) (err error) { f.ID, err = r.pointer(n); return err },
+	"expires": func(r *reader, n *node, f *LoginFile) (err error) { f.Expires, err = r.pointer(n); return err },
+}
+
+func (r *reader) pointer(n *node) (string, error) {
+	text, err := r.str(n, "login.file")
+	if err == nil && positionForm("json", text) != "" {
+		err = r.fail(n, "login.file: want a JSON pointer")
+	}
+	return text, err
+}
+
+func (r *reader) login(n *node) (*Login, error) {
+	var l Login
+	given, err := readMap(r, n, "login", loginKeys, &l)
+	if err == nil && (given["refresh"] == nil || given["client"] == nil || given["file"] == nil) {
+		err = r.fail(n, "login: want refresh, client and file")
+	}
+	return &l, err
+}
+
+// LoginOf returns how the login of a provider is kept; nil for what is no login.
+func LoginOf(provider string) *Login {
+	p, _ := ProviderNamed(provider)
+	return p.Login
+}
+
+// Fields of a login that a tool's file holds beside the access token: names of
+// placeholders that stand for them, behind the credential's.
+const (
+	LoginID      = ".id_token"
+	LoginRefresh = ".refresh_token"
+)
+
+// LoginCredentials are what the masked copy of a tool's file may hold beside
+// the credential c itself: by the provider's name with "-id" and "-refresh".
+// They are sent nowhere.
+func LoginCredentials(c Credential) []Credential {
+	if LoginOf(c.Provider) == nil {
+		return nil
+	}
+	return []Credential{
+		{Name: c.Name + LoginID, Source: c.Source, Provider: c.Provider + "-id", Hosts: c.Hosts, Rule: c.Rule},
+		{Name: c.Name + LoginRefresh, Source: c.Source, Provider: c.Provider + "-refresh", Hosts: c.Hosts, Rule: c.Rule},
+	}
+}
+
+// rivals reports whether of two credentials one is the login and the other the
+// key that is used instead of it.
+func rivals(a, b Credential) bool {
+	instead := func(login, key Credential) bool {
+		l := LoginOf(login.Provider)
+		return l != nil && l.Instead != "" && l.Instead == key.Provider
+	}
+	return instead(a, b) || instead(b, a)
+}
+
+// addEndpoints lets the proxy refresh the session's logins.
+func (s *Session) addEndpoints() {
+	for _, c := range s.Credentials {
+		if l := LoginOf(c.Provider); l != nil && !slices.Contains(s.Endpoints, l.Host) {
+			s.Endpoints = append(s.Endpoints, l.Host)
+		}
+	}
+}
