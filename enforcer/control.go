@@ -44,6 +44,8 @@ type message struct {
 	Found  []finding `json:"found,omitempty"`  // found
 	Partly bool      `json:"partly,omitempty"` // found: not everything was looked at
 
+	Credential string `json:"credential,omitempty"` // lease: which
+
 	Sockets []socketName `json:"sockets,omitempty"` // listeners: what each fd is, in order
 }
 

@@ -122,7 +122,11 @@ func (s *Session) tellMasking(spec *policy.Session) error {
 	// Ignored where the pipes take no deadline: a helper that has ended is seen.
 	_ = s.masking.request.SetWriteDeadline(time.Now().Add(maskDeadline))
 	_ = s.masking.reply.SetReadDeadline(time.Now().Add(maskDeadline))
-	return mask.Send(s.masking.request, mask.Session{Credentials: spec.Credentials, Placeholders: s.proxy.placeholders})
+	known := slices.Clone(spec.Credentials)
+	for _, c := range spec.Credentials {
+		known = append(known, policy.LoginCredentials(c)...)
+	}
+	return mask.Send(s.masking.request, mask.Session{Credentials: known, Placeholders: s.proxy.placeholders})
 }
 
 // covers takes the copies in.

@@ -160,6 +160,14 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 	if spec.Proxy != nil && spec.Proxy.Password {
 		ends.theirs = append(ends.theirs, valueOf(all, proxyPassword))
 	}
+	var leasing *control
+	if len(logins(spec)) > 0 {
+		var end *os.File
+		if leasing, end, err = newControlPair(); err != nil {
+			return err
+		}
+		ends.theirs = append(ends.theirs, end)
+	}
 	release, err := claimUIDs()
 	if err != nil {
 		return err
@@ -177,6 +185,9 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 		return fmt.Errorf("start proxy: %w", err)
 	}
 	s.proxy = &proxyProcess{cmd: cmd, control: ours, exited: make(chan struct{})}
+	if leasing != nil {
+		s.serveLeases(group, spec, leasing)
+	}
 	s.watchProxy(records)
 	s.lookAtRest(spec, looking)
 	return s.tellProxy(specPipe, spec)

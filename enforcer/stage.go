@@ -100,6 +100,7 @@ type proxyStage struct {
 	server  *proxy.Server
 	relays  *relays
 	inside  *inside // nil: nothing is published
+	leases  leases
 }
 
 func (p *proxyStage) run() error {
@@ -145,7 +146,7 @@ func (p *proxyStage) prepare() (message, error) {
 	ready := message{Kind: msgReady, Placeholders: make(map[string]string)}
 	var credentials []swap.Credential
 	for i := range p.spec.Session.Credentials {
-		c, err := p.takeCredential(&p.spec.Session.Credentials[i], os.NewFile(uintptr(proxyFirstCredential+i), "credential"))
+		c, err := p.takeCredential(&p.spec.Session.Credentials[i], os.NewFile(uintptr(proxyFirstCredential+i), "credential"), ready.Placeholders)
 		if err != nil {
 			return message{}, err
 		}
@@ -155,6 +156,15 @@ func (p *proxyStage) prepare() (message, error) {
 	if err := p.searchAtRest(credentials); err != nil {
 		return message{}, err
 	}
+	if len(logins(p.spec.Session)) > 0 {
+		number := proxyFirstCredential + len(credentials) + 1 // behind the socket of searchAtRest
+		if via := p.spec.Session.Proxy; via != nil && via.Password {
+			number++
+		}
+		if p.leases.with, err = openControl(os.NewFile(uintptr(number), "leases")); err != nil {
+			return message{}, err
+		}
+	}
 	authority, err := p.newAuthority()
 	if err != nil {
 		return message{}, err
@@ -163,13 +173,20 @@ func (p *proxyStage) prepare() (message, error) {
 	return ready, p.newServer(authority, credentials)
 }
 
-func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File) (swap.Credential, error) {
+func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File, holders map[string]string) (swap.Credential, error) {
 	defer pipe.Close()
 	// Ignored where the pipe takes no deadline: the helper has its own.
 	_ = pipe.SetReadDeadline(time.Now().Add(credentialDeadline))
 	entry, err := secret.ReadReply(pipe)
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
+	}
+	if l, ok := loginOf(c, entry.Value); ok {
+		made, err := p.takeLogin(c, l, entry.Value, holders)
+		if err != nil {
+			return made, fmt.Errorf("credential %q: %w", c.Name, err)
+		}
+		return made, nil
 	}
 	value, err := usable(c, entry.Value)
 	if err != nil {

@@ -129,7 +129,7 @@ type freshValue struct {
 // placeholder is in the value's own form where that is a JWT, else in the
 // credential's.
 func (v *freshValue) placeholder() (string, error) {
-	text, ok, err := policy.JWT(*v.credential, []byte(v.text), rand.Reader)
+	text, ok, err := policy.JWT(*v.credential, []byte(v.text), time.Time{}, rand.Reader)
 	if ok || err != nil {
 		return text, err
 	}

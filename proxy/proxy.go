@@ -185,6 +185,10 @@ func (c *Config) defaults() {
 	}
 }
 
+// settleTimeout is how long the end of a session waits for a login that is being
+// refreshed: what the service has rotated by then is to be stored.
+const settleTimeout = 10 * time.Second
+
 // Close ends every listener and connection and returns when no goroutine of
 // the server is left. It may be called again.
 func (s *Server) Close() error {
@@ -200,6 +204,11 @@ func (s *Server) Close() error {
 		c.Close()
 	}
 	s.wg.Wait()
+	for _, c := range s.current.Load().credentials.Load().Credentials() {
+		if c.Minter != nil {
+			c.Minter.Settle(settleTimeout)
+		}
+	}
 	s.current.Load().upstream.retire()
 	s.vault.wipe()
 	s.scrubber.Wipe()

@@ -36,22 +36,24 @@ var (
 )
 
 func (e *env) secretSetCommand() *cobra.Command {
-	var provider string
+	var provider, file string
 	var hosts []string
 	cmd := &cobra.Command{
 		Use:   "set NAME",
 		Short: "Store a credential, read hidden from the terminal or from standard input",
 		Example: "  sudo phantom-ns secret set openai\n" +
-			"  pass show work/api | sudo phantom-ns secret set work --host api.work.example",
+			"  pass show work/api | sudo phantom-ns secret set work --host api.work.example\n" +
+			"  sudo phantom-ns secret set codex --from-file ~/.codex/auth.json",
 		Args: wanted(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error { return e.secretSet(args[0], provider, hosts) },
+		RunE: func(_ *cobra.Command, args []string) error { return e.secretSet(args[0], provider, file, hosts) },
 	}
 	cmd.Flags().StringVar(&provider, "provider", "", "provider `NAME`, when it is not the credential's own name")
+	cmd.Flags().StringVar(&file, "from-file", "", "read `FILE`: a credential alone, or what a tool keeps its login in")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "bind the credential to `HOST` instead of the provider's hosts (repeatable)")
 	return cmd
 }
 
-func (e *env) secretSet(name, provider string, hosts []string) error {
+func (e *env) secretSet(name, provider, file string, hosts []string) error {
 	if err := e.needRoot(); err != nil {
 		return err
 	}
@@ -59,7 +61,12 @@ func (e *env) secretSet(name, provider string, hosts []string) error {
 	if err != nil {
 		return fmt.Errorf("secret set %q: %w", name, err)
 	}
-	if entry.Value, err = e.readSecret(name); err != nil {
+	if file != "" {
+		entry.Value, err = readSecretFile(file, entry.Provider)
+	} else {
+		entry.Value, err = e.readSecret(name)
+	}
+	if err != nil {
 		return fmt.Errorf("secret set %q: %w", name, err)
 	}
 	defer entry.Value.Wipe()

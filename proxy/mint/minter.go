@@ -156,6 +156,22 @@ func (m *Minter) Reject() {
 	}
 }
 
+// Settle waits for an exchange that is under way, for at most patience.
+func (m *Minter) Settle(patience time.Duration) {
+	m.mu.Lock()
+	flight := m.flight
+	m.mu.Unlock()
+	if flight == nil {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-flight:
+	case <-timer.C:
+	}
+}
+
 // due reports whether it is time for another token.
 func (m *Minter) due(now time.Time) bool { return !m.lasts(now, min(earliest, m.life()/4)) }
 
@@ -171,7 +187,8 @@ func (m *Minter) life() time.Duration { return max(0, m.expires.Sub(m.obtained))
 // renew is one exchange. It belongs to no request: whoever waits may leave.
 func (m *Minter) renew(done chan struct{}) {
 	defer close(done)
-	ctx, cancel := context.WithTimeout(m.ctx, Deadline)
+	// Not ended with the session: what was traded in there is to be kept.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), Deadline)
 	defer cancel()
 	t, err := m.exchange(ctx, m.upstream)
 	if err == nil {

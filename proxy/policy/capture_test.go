@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -114,7 +115,7 @@ func TestJWT(t *testing.T) {
 	c := Credential{Claims: []string{"email", "https://x.test/auth", "absent"}}
 	seen := make(map[string]bool)
 	for range 100 {
-		text, ok, err := JWT(c, []byte(real), rand.Reader)
+		text, ok, err := JWT(c, []byte(real), time.Time{}, rand.Reader)
 		if err != nil || !ok || seen[text] {
 			t.Fatalf("%q, %v, %v", text, ok, err)
 		}
@@ -129,7 +130,7 @@ func TestJWT(t *testing.T) {
 		}
 	}
 	for _, none := range []string{"", "a.b", "a.b.c", "..", real + ".x", "sk-" + real, part(`{"typ":"JWT"}`) + "." + part("{}") + ".x", part(`{"alg":"none"}`) + "." + part("{}") + "."} {
-		if text, ok, err := JWT(c, []byte(none), rand.Reader); ok || err != nil {
+		if text, ok, err := JWT(c, []byte(none), time.Time{}, rand.Reader); ok || err != nil {
 			t.Errorf("%.40q became %q, %v", none, text, err)
 		}
 	}

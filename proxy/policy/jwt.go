@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // timeClaims are shown in every placeholder of a JWT: clients look when a token
@@ -19,9 +21,10 @@ const jwtSignature = 43
 
 // JWT makes a placeholder that parses as one for a real value that does (RFC
 // 7519): its algorithm and type, its times, and those of its claims that the
-// credential shows; the signature is random. Of a real value that is none,
-// false.
-func JWT(cred Credential, real []byte, rand io.Reader) (text string, ok bool, err error) {
+// credential shows; the signature is random. It says that it ends at ends, or
+// when the real one does where that is the zero time. Of a real value that is
+// none, false.
+func JWT(cred Credential, real []byte, ends time.Time, rand io.Reader) (text string, ok bool, err error) {
 	parts := strings.Split(string(real), ".")
 	if len(parts) != 3 || parts[2] == "" {
 		return "", false, nil
@@ -35,6 +38,9 @@ func JWT(cred Credential, real []byte, rand io.Reader) (text string, ok bool, er
 		if value, there := claims[name]; there {
 			shown[name] = value
 		}
+	}
+	if !ends.IsZero() {
+		shown["exp"] = json.RawMessage(strconv.FormatInt(ends.Unix(), 10))
 	}
 	signature, err := draw(rand, alphabets["base64url"], max(jwtSignature, len(parts[2])/4*4))
 	if err != nil {

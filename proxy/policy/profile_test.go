@@ -29,9 +29,9 @@ const (
 
 func TestProfiles(t *testing.T) {
 	want := map[string]summary{
-		"claude": {"", "anthropic", "platform.claude.com " + agentHosts, "statsig.anthropic.com sentry.io http-intake.logs.us5.datadoghq.com", agentRegistries,
+		"claude": {"", "anthropic claude", "platform.claude.com " + agentHosts, "statsig.anthropic.com sentry.io http-intake.logs.us5.datadoghq.com", agentRegistries,
 			"~/.claude ~/.claude.json", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 " + agentEnv, ""},
-		"codex":  {"", "openai", "chatgpt.com " + agentHosts, "ab.chatgpt.com", agentRegistries, "~/.codex", agentEnv, "nested_sandbox"},
+		"codex":  {"", "openai codex", "chatgpt.com " + agentHosts, "ab.chatgpt.com", agentRegistries, "~/.codex", agentEnv, "nested_sandbox"},
 		"gemini": {"gemini-cli", "gemini", agentHosts, "play.googleapis.com", agentRegistries, "~/.gemini", "GEMINI_TELEMETRY_ENABLED=false " + agentEnv, ""},
 		"opencode": {"", many, "models.dev models.opencode.ai " + agentHosts, "", agentRegistries,
 			"~/.config/opencode ~/.local/share/opencode ~/.local/state/opencode", "OPENCODE_DISABLE_AUTOUPDATE=1 " + agentEnv, ""},

@@ -262,7 +262,10 @@ func providerList(*testing.T) string {
 		if len(p.Hosts) > 0 {
 			fmt.Fprintf(&out, "%s;\n", strings.Join(p.Hosts, ", "))
 		}
-		fmt.Fprintf(&out, "%s;\n%s", strings.Join(p.Env, ", "), strings.Join(positions, ", "))
+		if len(p.Env) > 0 {
+			fmt.Fprintf(&out, "%s;\n", strings.Join(p.Env, ", "))
+		}
+		out.WriteString(strings.Join(positions, ", "))
 		if anonymous := cmp.Or(p.Anonymous, policy.AnonymousDeny); anonymous != policy.AnonymousDeny {
 			fmt.Fprintf(&out, ";\nanonymous: %s", anonymous)
 		}
