@@ -114,6 +114,7 @@ group_clients() {
 	need_for curl curl
 	need_for openssl openssl
 	need_for gh gh
+	need_for bindfs bindfs
 	need_for node nodejs
 	need_for npm npm
 	need_for javac default-jdk-headless
