@@ -17,6 +17,7 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/scrub"
+	"github.com/phantom-ns/phantom-ns/proxy/sign"
 )
 
 // maxAnswer bounds an answer that is captured, decoded. Those of token
@@ -110,17 +111,49 @@ func (s *Server) takeFields(x *exchange, answer *mint.Answer) (map[int]string, e
 		switch {
 		case f.Value == "":
 		case c != nil:
-			values = append(values, freshValue{field: i, credential: c, text: f.Value, expires: expiry(answer, f.Name, now)})
+			values = append(values, freshValue{fields: []int{i}, credential: c, text: f.Value, expires: expiry(answer, f.Name, now)})
 		case slices.Contains(suspects, f.Name):
 			return nil, fmt.Errorf("%w: %q", errAnswerField, f.Name)
 		}
 	}
+	if pair := x.endpoint.Pair; pair != nil {
+		if !slices.ContainsFunc(values, func(v freshValue) bool { return answer.Fields[v.fields[0]].Name == x.endpoint.Secrets[1].Field }) {
+			return nil, nil // ids alone are public
+		}
+		one, err := joinPair(pair, x.endpoint.Secrets, answer, values)
+		if err != nil {
+			return nil, err
+		}
+		values = []freshValue{one}
+	}
 	return s.vault.hold(s, x, values)
+}
+
+var errAnswerPair = errors.New("capture answer: it has a key pair that is not one, or several")
+
+// joinPair makes one credential of the parts of a key pair.
+func joinPair(pair *policy.Credential, parts []policy.MintedField, answer *mint.Answer, values []freshValue) (freshValue, error) {
+	keys := make([][]byte, len(parts))
+	one := freshValue{credential: pair, expires: values[0].expires, fields: make([]int, len(parts))}
+	for _, v := range values {
+		at := slices.IndexFunc(parts, func(p policy.MintedField) bool { return p.Field == answer.Fields[v.fields[0]].Name })
+		if keys[at] != nil {
+			return one, errAnswerPair
+		}
+		keys[at], one.fields[at] = []byte(v.text), v.fields[0]
+	}
+	one.fields = one.fields[:len(values)]
+	text, err := sign.Read(sign.Keys{ID: keys[0], Secret: keys[1], Token: keys[2]}.Join())
+	if err != nil {
+		return one, errAnswerPair
+	}
+	one.text = string(text)
+	return one, nil
 }
 
 // freshValue is one credential in an answer.
 type freshValue struct {
-	field      int
+	fields     []int // of a key pair, in its order; else one
 	credential *policy.Credential
 	text       string
 	expires    time.Time
@@ -129,6 +162,9 @@ type freshValue struct {
 // placeholder is in the value's own form where that is a JWT, else in the
 // credential's.
 func (v *freshValue) placeholder() (string, error) {
+	if v.credential.Signs() {
+		return pairPlaceholder(v.text)
+	}
 	text, ok, err := policy.JWT(*v.credential, []byte(v.text), time.Time{}, rand.Reader)
 	if ok || err != nil {
 		return text, err
@@ -137,6 +173,15 @@ func (v *freshValue) placeholder() (string, error) {
 		return text, nil
 	}
 	return policy.Placeholder(*v.credential, shortestHolder, nil, rand.Reader) // the value is too short for the shape
+}
+
+func pairPlaceholder(text string) (string, error) {
+	keys, err := sign.ParseKeys([]byte(text))
+	if err != nil {
+		return "", err
+	}
+	theirs, err := keys.Placeholder(rand.Reader)
+	return string(theirs.Join()), err
 }
 
 // shortestHolder has room for 128 bits in every provider's shape.

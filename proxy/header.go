@@ -60,7 +60,7 @@ func outgoingHeader(x *exchange) http.Header {
 		delete(header, "Sec-Websocket-Extensions")
 	}
 	if x.scrubbed() {
-		askReadable(header, &x.conn.server.decoding)
+		x.askReadable(header)
 	}
 	if _, ok := header["User-Agent"]; !ok {
 		header["User-Agent"] = nil // or net/http adds its own

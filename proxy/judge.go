@@ -180,6 +180,9 @@ func (s *Server) verify(x *exchange) *refusal {
 	if err := x.finding.Verify(&q); err != nil {
 		return swapRefusal(err)
 	}
+	if credential, service := x.finding.Service(); service != "" && x.endpoint == nil {
+		x.endpoint = x.generation.rules.MintedPair(credential, service)
+	}
 	if x.finding.Streams() {
 		return s.reserve(x, sign.MaxChunk)
 	}

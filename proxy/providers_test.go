@@ -97,6 +97,9 @@ func TestEveryProvider(t *testing.T) {
 				holder, real = otherHolder, otherCanary
 			}
 			for n, position := range p.Positions {
+				if position.Kind == policy.PositionSigV4 {
+					continue // stands in no position: see TestC1SigV4
+				}
 				up := newRecorder(t, world, nil)
 				up.respond = func(req *http.Request) string {
 					if req.Header.Get("Upgrade") != "" {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
@@ -67,10 +69,15 @@ func (x *exchange) scrubbed() bool {
 
 // askReadable takes out of a request what asks for an answer that cannot be
 // searched: unknown codings, and ranges, whose bounds cut a credential in two.
-func askReadable(header http.Header, budget *scrub.Budget) {
-	scrub.Requested(header, budget)
-	delete(header, "Range")
-	delete(header, "If-Range")
+// A key pair is in no request, so that no answer can return it: clients of such
+// hosts keep their ranges, in which they fetch large objects.
+func (x *exchange) askReadable(header http.Header) {
+	scrub.Requested(header, &x.conn.server.decoding)
+	sent := func(c *policy.Credential) bool { return !c.Signs() }
+	if x.generation.searchAll || slices.ContainsFunc(x.connect.AtEndpoint, sent) {
+		delete(header, "Range")
+		delete(header, "If-Range")
+	}
 }
 
 // ofTheCoded are the fields about the bytes that came, not about those decoded

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
-	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
@@ -54,13 +53,15 @@ func (v *vault) hold(s *Server, x *exchange, values []freshValue) (map[int]strin
 		known, h, err := v.find(&values[i], fresh)
 		if err == nil && !known {
 			fresh = append(fresh, h)
-			err = s.scrubber.Add([]scrub.Pair{{Secret: reveal(h), Placeholder: h.Placeholder}})
+			err = teachOne(s.scrubber, &h.Credential, reveal(h))
 		}
 		if err != nil {
 			wipe(fresh)
 			return nil, fmt.Errorf("capture answer: field %q: %w", values[i].credential.Name, err)
 		}
-		texts[values[i].field] = h.Placeholder
+		for part, field := range values[i].fields {
+			texts[field] = h.Placeholders()[part]
+		}
 	}
 	v.taken += len(fresh)
 	if v.taken > maxTaken || !v.makeRoom(x, fresh) {

@@ -28,7 +28,7 @@ type compiler struct {
 // gives the same rules, and s is not kept. Errors begin with the rule at fault.
 func Compile(s *Session) (*Rules, error) {
 	r := &Rules{
-		sites: make(map[string]*site), targets: make(map[string]HostTarget),
+		sites: make(map[string]*site), targets: make(map[string]HostTarget), pairs: make(map[string]*TokenEndpoint),
 		upstream: slices.Clone(s.Networks), names: []string{},
 	}
 	c := &compiler{bound: make(map[string][]*binding), egress: make(map[string][]*Egress)}
@@ -118,6 +118,9 @@ func (c *compiler) credentials(all []Credential, r *Rules) error {
 		}
 		if err := c.compileCaptures(&own, r); err != nil {
 			return fmt.Errorf("%s: captures: %w", own.Rule, err)
+		}
+		if err := c.compilePair(&own, r); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 // TokenEndpoint is a compiled [Capture]: how the answers of one path are read.
 type TokenEndpoint struct {
 	Secrets []MintedField
+	Pair    *Credential // not nil: Secrets are the parts of one key pair, in its order
 	hosts   []string
 	glob    *glob
 }

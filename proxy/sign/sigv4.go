@@ -91,6 +91,9 @@ func (s *Signature) read(credential, signed string) error {
 	return ErrMalformed
 }
 
+// Service is the service of the scope, such as "s3".
+func (s *Signature) Service() string { return strings.Split(s.scope, "/")[2] } // read wants four parts
+
 // Streams reports, after Verify, whether the body's chunks are signed one by one;
 // see [Signature.Stream].
 func (s *Signature) Streams() bool { return s.payload == streamSigned || s.payload == streamTrailer }

@@ -69,18 +69,18 @@ func asLong(placeholder []byte, n int) string {
 	return string(bytes.Repeat(placeholder, n/len(placeholder)+1)[:n])
 }
 
-// marks are the texts by which the agent's side of a credential is recognized
-// where it does not belong.
-func (c *Credential) marks() []string {
+// Placeholders are what the agent holds: one text, or the parts of a key pair.
+// Each is a sign of the credential where it does not belong.
+func (c *Credential) Placeholders() []string {
 	if !c.signs() {
 		return []string{c.Placeholder}
 	}
 	k := c.keys()
-	marks := []string{string(k.ID), string(k.Secret)}
+	parts := []string{string(k.ID), string(k.Secret)}
 	if len(k.Token) > 0 {
-		marks = append(marks, string(k.Token))
+		parts = append(parts, string(k.Token))
 	}
-	return marks
+	return parts
 }
 
 // signature judges an Authorization field of AWS's scheme.
@@ -161,6 +161,19 @@ func (f *Finding) Verify(r *Request) error {
 		}
 	}
 	return nil
+}
+
+// Service is the AWS service that a request is signed for, and with which
+// credential; "" for one that is not signed.
+func (f *Finding) Service() (credential, service string) {
+	for _, m := range f.Matched {
+		for _, p := range m.places {
+			if p.signature != nil {
+				return m.Credential.Policy.Name, p.signature.Service()
+			}
+		}
+	}
+	return "", ""
 }
 
 // Streams reports, after Verify, whether the request's body is a signed stream.
