@@ -188,6 +188,13 @@ func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File, holders
 		}
 		return made, nil
 	}
+	if c.Grant != nil {
+		made, err := takeGrant(c, entry.Value)
+		if err != nil {
+			return made, fmt.Errorf("credential %q: %w", c.Name, err)
+		}
+		return made, nil
+	}
 	value, err := usable(c, entry.Value)
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)

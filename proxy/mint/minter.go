@@ -111,8 +111,16 @@ func learnAll(learn func(secret.Value) error, values []secret.Value) (err error)
 func (m *Minter) Start(t Token, obtained time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.also = t.Also
+	m.also = append(m.also, t.Also...)
 	m.take(t, obtained)
+}
+
+// Search makes answers be searched for v, too, which the Minter takes over and
+// which is what tokens are made from. It comes before Bind.
+func (m *Minter) Search(v secret.Value) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.also = append(m.also, v)
 }
 
 // Ready returns when the cell has a value that lasts: at once, or after an

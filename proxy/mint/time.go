@@ -22,7 +22,7 @@ func Time(text string, now time.Time) (time.Time, bool) {
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	switch {
-	case err != nil || n < 0 || n > 1e15: // no NaN, no infinity
+	case err != nil || !(n >= 0 && n <= 1e15): // NaN is not
 		return time.Time{}, false
 	case n < sinceEpoch:
 		return now.Add(time.Duration(n * float64(time.Second))), true

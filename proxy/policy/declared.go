@@ -42,6 +42,7 @@ var credentialKeys = keys[Declared]{
 	},
 	"placeholder": readShape,
 	"captures":    readCaptures,
+	"grant":       readGrant,
 }
 
 var maskedFileKeys = keys[MaskedFile]{

@@ -39,6 +39,7 @@ type Declared struct {
 	Anonymous   Anonymous
 	Placeholder *Shape
 	Captures    []Capture
+	Grant       *Grant
 	Rule        string // "file:line"
 }
 

@@ -2,11 +2,7 @@
 
 package policy
 
-import (
-	"net/url"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Login is how the login of a subscription is kept: an access token that ends
 // soon, and a refresh token that the proxy alone trades in.
@@ -31,20 +27,9 @@ type LoginFile struct {
 }
 
 var loginKeys = keys[Login]{
-	"refresh": func(r *reader, n *node, l *Login) error {
-		text, err := r.str(n, "login.refresh")
-		if err != nil {
-			return err
-		}
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") {
-			return r.fail(n, "login.refresh: want https://HOST/PATH")
-		}
-		if l.Host, err = Canonical(u.Host); err != nil {
-			return r.fail(n, "login.refresh: %v", err)
-		}
-		l.Path = u.Path
-		return nil
+	"refresh": func(r *reader, n *node, l *Login) (err error) {
+		l.Host, l.Path, err = r.endpointURL(n, "login.refresh")
+		return err
 	},
 	"body": func(r *reader, n *node, l *Login) error {
 		text, err := r.choice(n, "login.body", "json", "form")
@@ -127,11 +112,19 @@ func rivals(a, b Credential) bool {
 	return instead(a, b) || instead(b, a)
 }
 
-// addEndpoints lets the proxy refresh the session's logins.
+// addEndpoints lets the proxy refresh the session's logins, and trade in what
+// is granted for.
 func (s *Session) addEndpoints() {
 	for _, c := range s.Credentials {
-		if l := LoginOf(c.Provider); l != nil && !slices.Contains(s.Endpoints, l.Host) {
-			s.Endpoints = append(s.Endpoints, l.Host)
+		var host string
+		if l := LoginOf(c.Provider); l != nil {
+			host = l.Host
+		}
+		if c.Grant != nil {
+			host = c.Grant.Host
+		}
+		if host != "" && !slices.Contains(s.Endpoints, host) {
+			s.Endpoints = append(s.Endpoints, host)
 		}
 	}
 }

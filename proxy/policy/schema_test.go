@@ -42,6 +42,7 @@ func TestSchemaHasTheKeysOfTheParser(t *testing.T) {
 		"root":       {root, names(rootKeys)},
 		"credential": {def("credential"), names(credentialKeys)},
 		"file":       {def("file"), names(maskedFileKeys)},
+		"grant":      {readObject(t, def("credential").Properties["grant"]), names(grantKeys)},
 		"capture":    {def("capture"), names(captureKeys)},
 		"captured":   {def("captured"), names(capturedSecretKeys)},
 		"egress":     {def("egress"), names(egressKeys)},

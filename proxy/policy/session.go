@@ -36,6 +36,7 @@ type Credential struct {
 	Challenge   string     `json:"challenge,omitempty"` // WWW-Authenticate of our own 401
 	Placeholder Shape      `json:"placeholder"`
 	Captures    []Capture  `json:"captures,omitzero"` // nil: the general ones of OAuth 2.0
+	Grant       *Grant     `json:"grant,omitempty"`   // not nil: its value is a client's secret, traded in for tokens
 	Rule        string     `json:"rule"`              // "file:line" or "--with"
 
 	// Of what a capture mints, which [Compile] derives and no session holds:

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"bytes"
+	"crypto/rand"
+
+	"github.com/phantom-ns/phantom-ns/proxy/mint"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
+)
+
+// takeGrant makes a credential of an OAuth 2.0 client's secret: what is sent are
+// the tokens that it is traded in for.
+func takeGrant(c *policy.Credential, value secret.Value) (swap.Credential, error) {
+	grant := &mint.ClientCredentials{
+		URL: c.Grant.URL(), Client: c.Grant.Client, Scope: c.Grant.Scope, Audience: c.Grant.Audience,
+		Secret: secret.NewCell(value),
+	}
+	copied, err := secret.New(bytes.Clone(value.Reveal()))
+	if err != nil {
+		return swap.Credential{}, err
+	}
+	made := swap.Credential{Policy: c, Minter: mint.New(grant.Exchange)}
+	made.Value = made.Minter.Cell()
+	made.Minter.Search(copied)
+	made.Placeholder, err = policy.Placeholder(*c, policy.GrantedLength, nil, rand.Reader)
+	return made, err
+}
