@@ -38,6 +38,7 @@ var fences = map[string]struct {
 // it, or its own inner rooms.
 var layers = [][]string{
 	{"cmd"},
+	{"enforcer/doctor"},
 	{"enforcer"},
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},

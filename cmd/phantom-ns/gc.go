@@ -47,13 +47,21 @@ func orJSON[T any](e *env, list []T, err error) error {
 }
 
 func (e *env) versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  wanted(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
+			if asJSON {
+				return json.NewEncoder(e.stdout).Encode(struct {
+					Version string `json:"version"`
+				}{version})
+			}
 			_, err := fmt.Fprintln(e.stdout, "phantom-ns", version)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
 }

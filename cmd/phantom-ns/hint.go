@@ -10,6 +10,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/trust"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
@@ -29,6 +30,7 @@ var hints = []struct {
 	{enforcer.ErrStoredTarget, "put hosts: into /etc/phantom-ns/policy.yaml, or into a file that belongs to root"},
 	{enforcer.ErrKeyAtRest, "take the value out of that file; a key that was in a shell's history is better made anew"},
 	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
+	{trust.ErrNoRoots, "install the distribution's package ca-certificates"},
 	{enforcer.ErrPasswordInSight, "chown root and chmod 600 the policy, or say upstream: {user: NAME, password: file:/PATH}"},
 	{enforcer.ErrStoredPassword, "keep it in a file of yours, mode 600, and say password: file:/PATH; or put upstream: into /etc/phantom-ns/policy.yaml"},
 	{enforcer.ErrPasswordHost, "store it for that host: sudo phantom-ns secret set NAME --host HOST"},

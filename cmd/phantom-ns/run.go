@@ -74,14 +74,32 @@ func (e *env) run(f runFlags, command []string) error {
 }
 
 func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, error) {
+	config, err := e.userConfig(f.user)
+	if err != nil {
+		return config, err
+	}
+	config.Command, config.With, config.Allow, config.Write = command, f.with, f.allow, f.write
+	config.Stdin, config.Stdout, config.Stderr = e.stdin, e.stdout, e.stderr
+	if err := e.readPolicy(f, &config); err != nil {
+		return config, err
+	}
+	if config.Profile, err = policy.Choose(config.Policy, f.profile, command[0]); err != nil {
+		return config, err
+	}
+	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.allow) == 0 {
+		e.say("no policy, so no credential and no egress; --with NAME, --allow HOST or --policy FILE give some")
+	}
+	return config, nil
+}
+
+// userConfig is what a session has of its user and surroundings.
+func (e *env) userConfig(user string) (enforcer.Config, error) {
 	config := enforcer.Config{
-		Command: command, With: f.with, Allow: f.allow, Write: f.write,
-		Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr,
 		Caller: enforcer.CallerEnviron(), Logger: e.logger(),
 		Notify: func(line string) { e.say("%s", line) }, Attended: term.IsTerminal(int(e.stderr.Fd())),
 	}
 	var err error
-	if config.User, err = enforcer.FindUser(f.user, e.getenv("SUDO_UID")); err != nil {
+	if config.User, err = enforcer.FindUser(user, e.getenv("SUDO_UID")); err != nil {
 		return config, err
 	}
 	if e.getenv("SUDO_UID") != "" {
@@ -95,15 +113,6 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 	}
 	if config.Dir, err = os.Getwd(); err != nil {
 		return config, fmt.Errorf("find working directory: %w", err)
-	}
-	if err := e.readPolicy(f, &config); err != nil {
-		return config, err
-	}
-	if config.Profile, err = policy.Choose(config.Policy, f.profile, command[0]); err != nil {
-		return config, err
-	}
-	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.allow) == 0 {
-		e.say("no policy, so no credential and no egress; --with NAME, --allow HOST or --policy FILE give some")
 	}
 	return config, nil
 }
