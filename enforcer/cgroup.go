@@ -67,6 +67,7 @@ type cgroup struct {
 	lock    *os.File
 	agent   *os.File
 	service *os.File
+	pids    string // directory of cgroup v1 that limits processes; empty: none
 }
 
 // newCgroup makes the directory of session id with both leaves.
@@ -86,6 +87,9 @@ func newCgroup(id string) (*cgroup, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	if c.service, err = makeLeaf(filepath.Join(c.path, "service")); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if err := c.limitProcesses(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -110,6 +114,9 @@ func (c *cgroup) Close() error {
 		}
 	}
 	err := removeCgroup(c.path)
+	if c.pids != "" {
+		err = errors.Join(err, removeLimit(filepath.Base(c.path)))
+	}
 	if c.lock != nil {
 		c.lock.Close()
 	}

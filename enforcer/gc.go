@@ -71,7 +71,7 @@ func sweepSession(cgroupRoot, dir, name string) (Swept, error) {
 		s = state{} // a torn file must not keep the remains alive
 	}
 	d := stateDir{path: dir, lock: lock}
-	err = errors.Join(removeCgroup(filepath.Join(cgroupRoot, cgroupParent, id)), d.Close())
+	err = errors.Join(removeCgroup(filepath.Join(cgroupRoot, cgroupParent, id)), removeLimit(id), d.Close())
 	return Swept{ID: id, Command: s.Command}, err
 }
 
@@ -112,7 +112,7 @@ func sweepOrphan(path string) error {
 		return err
 	}
 	defer lock.Close()
-	return removeCgroup(path)
+	return errors.Join(removeCgroup(path), removeLimit(filepath.Base(path)))
 }
 
 // isYoung tells whether an entry may be of a session that is just starting and

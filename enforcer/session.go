@@ -145,7 +145,7 @@ func (s *Session) claim() (*cgroup, error) {
 }
 
 // startInit admits the namespace to the kernel half, clones init into it and
-// into the cgroup, and hands the sockets born inside to the proxy.
+// into the cgroup, and lets the proxy serve it.
 func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Session) error {
 	if err := s.kernel.admit(spec); err != nil {
 		return err
@@ -161,7 +161,20 @@ func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Ses
 	}
 	s.child = child
 	s.undo.push(child.Close)
-	listeners, err := child.Listeners()
+	// A move in cgroup v1 waits some 5 ms for all processors, beside what init does.
+	held := make(chan error, 1)
+	go func() { held <- group.hold(child.PID()) }()
+	err = s.handOver(spec)
+	if unheld := <-held; err == nil {
+		err = unheld
+	}
+	return err
+}
+
+// handOver takes the sockets born inside to the proxy, and returns when it
+// serves.
+func (s *Session) handOver(spec *policy.Session) error {
+	listeners, err := s.child.Listeners()
 	if err != nil {
 		return err
 	}

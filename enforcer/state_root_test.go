@@ -65,7 +65,11 @@ func TestSweepRemovesADeadSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{filepath.Join(StateDir, id), filepath.Join(root, cgroupParent, id)} {
+	pids, err := pidsRoot() // "" where v2 has the controller
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(StateDir, id), filepath.Join(root, cgroupParent, id), filepath.Join(pids, cgroupParent, id)} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is still there: %v", path, err)
 		}

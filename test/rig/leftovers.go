@@ -95,12 +95,12 @@ func processes() (Traces, error) {
 	return slices.Compact(out), nil
 }
 
-// cgroups lists the session directories below our parent, in every cgroup v2
+// cgroups lists the session directories below our parent, in every cgroup
 // mount.
 func cgroups() (Traces, error) {
 	var out Traces
 	err := eachMount(func(point, kind string) error {
-		if kind != "cgroup2" {
+		if kind != "cgroup2" && kind != "cgroup" { // v1 limits processes on hybrid hosts
 			return nil
 		}
 		err := filepath.WalkDir(filepath.Join(point, "phantom-ns"), func(path string, d fs.DirEntry, err error) error {
