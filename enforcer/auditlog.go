@@ -15,6 +15,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
 // AuditPath is the audit log. The supervisor is its only writer: a proxy that
@@ -32,16 +33,25 @@ func openAudit(id string) (*audit.Log, error) {
 // that could not take it.
 const auditRetry = time.Second
 
-// record writes records, all or none, and keeps at it while the log is full: the pipe
-// fills behind it and requests wait, which is what `audit: {full: block}`
-// asks for.
+// record writes records, all or none. While the log is full it keeps at it: the
+// pipe fills behind it and requests wait, which is what `audit: {full: block}`
+// asks for. With `drop`, or when the session ends meanwhile, the records are
+// counted, and the count told when the log takes records again.
 func (s *Session) record(records ...audit.Record) error {
-	s.tally.add(records)
 	told := false
-	for {
-		err := s.log.WriteAll(records)
+	for ending := s.dropsRecords(); ; {
+		err := s.dropped.tell(s.log)
+		if err == nil {
+			err = s.log.WriteAll(records)
+		}
 		if err == nil || errors.Is(err, os.ErrClosed) || errors.Is(err, audit.ErrRecord) {
 			return err
+		}
+		if ending {
+			if s.dropped.add(records) {
+				s.config.Logger.Error("audit log takes no records; they are left out", "error", err)
+			}
+			return nil
 		}
 		if !told {
 			s.config.Logger.Error("audit log takes no records; requests wait", "error", err)
@@ -49,10 +59,19 @@ func (s *Session) record(records ...audit.Record) error {
 		}
 		select {
 		case <-s.closing:
-			return err
+			ending = true
 		case <-time.After(auditRetry):
 		}
 	}
+}
+
+func (s *Session) dropsRecords() bool {
+	return s.config.Policy != nil && s.config.Policy.AuditFull == policy.AuditDrop
+}
+
+// recordRest tells what was counted and not told, at the end of the session.
+func (s *Session) recordRest() error {
+	return errors.Join(s.log.WriteAll(s.refusals.rest()), s.dropped.tell(s.log))
 }
 
 // Records of a busy proxy are written together: to be woken for each of them
@@ -63,7 +82,8 @@ const (
 	gatherRecords = 128
 )
 
-// collect copies the proxy's records into the log until the pipe ends.
+// collect copies the proxy's records into the log until the pipe ends, less
+// refusals that are too many.
 func (s *Session) collect(pipe io.ReadCloser) {
 	defer pipe.Close()
 	decoder := audit.NewDecoder(pipe)
@@ -71,7 +91,8 @@ func (s *Session) collect(pipe io.ReadCloser) {
 	defer timer.Stop()
 	for {
 		records, err := decoder.ReadAll(gatherRecords)
-		if len(records) > 0 {
+		s.tally.add(records)
+		if records = s.refusals.thin(records, time.Now()); len(records) > 0 {
 			if failed := s.record(records...); failed != nil {
 				err = failed
 			}
@@ -103,7 +124,9 @@ func (s *Session) watchDenials() {
 			if err != nil {
 				return
 			}
-			if err := s.record(denialRecord(d)); err != nil {
+			r := denialRecord(d)
+			s.tally.add([]audit.Record{r})
+			if err := s.record(r); err != nil {
 				return
 			}
 		}

@@ -59,8 +59,12 @@ type Session struct {
 	child   *sandbox.Child
 	autorun map[string]stamp // files that run by themselves, as they were
 	tally   tally
-	started bool       // the agent executes, or did
+	started bool       // the log has the first record, so it is to have the last
 	broken  chan error // the proxy ended before the agent
+
+	refusals throttle
+	dropped  shortfall
+
 	closing chan struct{}
 }
 
@@ -249,6 +253,11 @@ func (s *Session) launch(spec *policy.Session) error {
 		return err
 	}
 	s.autorun = s.stampAutorun()
+	// First: an agent that executes has a log.
+	if err := s.log.Write(s.lifeRecord(audit.ReasonSessionStart)); err != nil {
+		return err
+	}
+	s.started = true
 	err = s.child.Launch(sandbox.Launch{
 		Covers: covers,
 		Argv:   s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
@@ -261,8 +270,7 @@ func (s *Session) launch(spec *policy.Session) error {
 	for _, warning := range s.child.Warnings() {
 		s.config.Notify(warning)
 	}
-	s.started = true
-	return s.log.Write(s.lifeRecord(audit.ReasonSessionStart))
+	return nil
 }
 
 func (s *Session) lifeRecord(reason audit.Reason) audit.Record {
@@ -278,7 +286,7 @@ func (s *Session) recordEnd() error {
 	if !s.started {
 		return nil
 	}
-	return s.log.Write(s.lifeRecord(audit.ReasonSessionEnd))
+	return errors.Join(s.recordRest(), s.log.Write(s.lifeRecord(audit.ReasonSessionEnd)))
 }
 
 func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

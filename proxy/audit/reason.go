@@ -164,7 +164,7 @@ var reasons = [...]Entry{
 	{ReasonStreamLimit, "the connection has too many streams"},
 	{ReasonRateLimit, "too many of the same in a short time"},
 	{ReasonTimeout, "the agent was too slow"},
-	{ReasonAuditFull, "the audit record could not be written, so nothing was done"},
+	{ReasonAuditFull, "the audit record could not be written, so nothing was done, or the policy does without it"},
 	{ReasonInternal, "a fault of the proxy's own; nothing was sent"},
 
 	{ReasonSessionStart, "the session began"},

@@ -20,9 +20,15 @@ type File struct {
 	Filesystem  Filesystem // defaults filled in
 	Permit      []string
 	Limits      Limits // defaults filled in
-	AuditFull   string // "block" (default) or "drop"
+	AuditFull   string // AuditBlock (default) or AuditDrop
 	KeyAtRest   string // "warn" (default) or "refuse"
 }
+
+// What is done with a record that the audit log does not take.
+const (
+	AuditBlock = "block" // requests wait
+	AuditDrop  = "drop"  // it is counted
+)
 
 // Declared is one entry of a policy's credentials. A list that is nil was not
 // given; one that is empty was given so.

@@ -101,7 +101,7 @@ var limitKeys = keys[Limits]{
 
 var auditKeys = keys[File]{
 	"full": func(r *reader, n *node, f *File) (err error) {
-		f.AuditFull, err = r.choice(n, "audit.full", "block", "drop")
+		f.AuditFull, err = r.choice(n, "audit.full", AuditBlock, AuditDrop)
 		return err
 	},
 }
@@ -127,7 +127,7 @@ func (r *reader) policy() (*File, error) {
 	}
 	f := &File{
 		Name: r.file, Filesystem: defaultFilesystem(), Limits: defaultLimits,
-		AuditFull: "block", KeyAtRest: "warn",
+		AuditFull: AuditBlock, KeyAtRest: "warn",
 	}
 	given, err := readMap(r, root, "", rootKeys, f)
 	if err != nil {

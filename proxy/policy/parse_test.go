@@ -288,7 +288,6 @@ func TestUnsupportedIsRefusedByName(t *testing.T) {
 		"credentials.from: keyring": `credentials: {a: {from: "keyring:user/x"}}`,
 		"credentials.from: systemd": `credentials: {a: {from: "systemd:x"}}`,
 		"egress.approve: ask":       "egress: [{host: a.test, approve: ask}]",
-		"audit.full: drop":          "audit: {full: drop}",
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(unsupported)), slices.Sorted(maps.Keys(cases))); diff != "" {
 		t.Error(diff)

@@ -11,5 +11,4 @@ var unsupported = map[string]bool{
 	"credentials.from: systemd": true,
 
 	"egress.approve: ask": true,
-	"audit.full: drop":    true,
 }
