@@ -124,7 +124,11 @@ func (x *examination) names() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	resolver := net.Resolver{PreferGo: true}
-	found, err := resolver.LookupNetIP(ctx, "ip", nobody)
+	x.answered(resolver.LookupNetIP(ctx, "ip", nobody))
+}
+
+// answered judges what the resolver says of a name that there is not.
+func (x *examination) answered(found []netip.Addr, err error) {
 	var answer *net.DNSError
 	switch {
 	case slices.ContainsFunc(found, func(a netip.Addr) bool { return fakeAddresses.Contains(a.Unmap()) }):
