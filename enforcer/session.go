@@ -259,8 +259,8 @@ func (s *Session) launch(spec *policy.Session) error {
 	}
 	s.started = true
 	err = s.child.Launch(sandbox.Launch{
-		Covers: covers,
-		Argv:   s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
+		Covers: covers, Given: given(spec, s.proxy.placeholders),
+		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
 		CA: s.proxy.ca, SystemRoots: names.roots,
 		Hosts: names.hosts, ResolvConf: names.resolvConf, Nsswitch: names.nsswitch,
 	})

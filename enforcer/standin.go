@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"strings"
 
+	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/sign"
@@ -14,6 +15,10 @@ import (
 // usable is a credential's value in the form in which the proxy uses it: a key
 // pair is stored in several. It takes value over.
 func usable(c *policy.Credential, value secret.Value) (secret.Value, error) {
+	if c.Asserts() {
+		_, err := sign.ReadAccount(value.Reveal())
+		return value, err
+	}
 	if !c.Signs() {
 		return value, nil
 	}
@@ -27,6 +32,9 @@ func usable(c *policy.Credential, value secret.Value) (secret.Value, error) {
 
 // standIn makes what the agent holds instead of a usable value.
 func standIn(c *policy.Credential, value secret.Value, tailSeed []byte) (string, error) {
+	if c.Asserts() {
+		return standInAccount(value)
+	}
 	if !c.Signs() {
 		return policy.Placeholder(*c, value.Len(), tailSeed, rand.Reader)
 	}
@@ -38,8 +46,34 @@ func standIn(c *policy.Credential, value secret.Value, tailSeed []byte) (string,
 	return string(theirs.Join()), err
 }
 
+func standInAccount(value secret.Value) (string, error) {
+	account, err := sign.ReadAccount(value.Reveal())
+	if err != nil {
+		return "", err
+	}
+	text, err := account.Placeholder()
+	return string(text), err
+}
+
+// givenName is the name of the file that c's placeholder is in.
+func givenName(c *policy.Credential) string { return c.Name + ".json" }
+
+// given are the files that hold placeholders which clients read from files.
+func given(spec *policy.Session, placeholders map[string]string) []sandbox.CoverFile {
+	var files []sandbox.CoverFile
+	for i := range spec.Credentials {
+		if c := &spec.Credentials[i]; c.Asserts() {
+			files = append(files, sandbox.CoverFile{Name: givenName(c), Content: []byte(placeholders[c.Name])})
+		}
+	}
+	return files
+}
+
 // placeholderOf is what the variable of c at index gets; false: it is not set.
 func placeholderOf(c *policy.Credential, placeholder string, index int) (string, bool) {
+	if c.Asserts() {
+		return sandbox.GivenDir + "/" + givenName(c), true
+	}
 	if !c.Signs() {
 		return placeholder, true
 	}

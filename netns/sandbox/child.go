@@ -120,7 +120,7 @@ func (c *Child) launch(l Launch) error {
 	if err != nil {
 		return stageError(StageWait, err)
 	}
-	body := launchBody{Argv: l.Argv, Path: l.Path, Env: l.Env, Sockets: sockets, Covers: l.Covers}
+	body := launchBody{Argv: l.Argv, Path: l.Path, Env: l.Env, Sockets: sockets, Covers: l.Covers, Given: l.Given}
 	bulk, err := newBulk(body, l.CA, l.SystemRoots, l.Hosts, l.ResolvConf, l.Nsswitch)
 	if err != nil {
 		return stageError(StageWait, err)

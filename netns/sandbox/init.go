@@ -128,7 +128,7 @@ func (p *pid1) wait() error {
 		}
 		p.sockets = body.Sockets
 		p.launch = Launch{
-			Argv: body.Argv, Path: body.Path, Env: body.Env, Covers: body.Covers,
+			Argv: body.Argv, Path: body.Path, Env: body.Env, Covers: body.Covers, Given: body.Given,
 			CA: parts[0], SystemRoots: parts[1], Hosts: parts[2], ResolvConf: parts[3], Nsswitch: parts[4],
 		}
 		return nil

@@ -21,6 +21,9 @@ const (
 	emptyDir  = trust.Dir + "/void"
 	homeDir   = trust.Dir + "/home"   // of the overlay; closed
 	coverDir  = trust.Dir + "/covers" // closed
+
+	// GivenDir holds the files of Launch.Given.
+	GivenDir = trust.Dir + "/given"
 )
 
 // runFolders are made in /run; one of the user's own follows.
@@ -29,7 +32,7 @@ var runFolders = []struct {
 	mode uint32
 }{
 	{trust.Dir, 0o755}, {emptyDir, 0o555}, {homeDir, 0o700}, {homeDir + "/upper", 0o700}, {homeDir + "/work", 0o700},
-	{coverDir, 0o700},
+	{coverDir, 0o700}, {GivenDir, 0o755},
 	{"/run/lock", 0o1777}, {"/run/user", 0o755},
 }
 
@@ -62,6 +65,11 @@ func (p *pid1) mountRun(v *view) error {
 	for name, target := range v.links {
 		if err := unix.Symlink(target, "/run/"+name); err != nil {
 			return fmt.Errorf("link /run/%s: %w", name, err)
+		}
+	}
+	for _, f := range p.launch.Given {
+		if err := os.WriteFile(GivenDir+"/"+path.Base(f.Name), f.Content, 0o444); err != nil {
+			return fmt.Errorf("write %s: %w", f.Name, err)
 		}
 	}
 	return os.WriteFile(emptyFile, nil, 0o444)

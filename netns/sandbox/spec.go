@@ -87,6 +87,7 @@ type Launch struct {
 	ResolvConf  []byte   // /etc/resolv.conf
 	Nsswitch    []byte   // /etc/nsswitch.conf
 	Covers      []Cover
+	Given       []CoverFile // files of the session's own, in GivenDir; for everyone in it to read
 }
 
 // Cover is a copy that the agent sees in the place of a file or folder of the
@@ -130,6 +131,7 @@ type launchBody struct {
 	Env     []string
 	Sockets []string // pathname sockets bound on the host
 	Covers  []Cover
+	Given   []CoverFile
 }
 
 // terminalSpec says which descriptors become the session's own terminal, and

@@ -41,7 +41,7 @@ func resolveCredential(d Declared, stored Stored) (Credential, error) {
 			"neither a provider nor env says where the placeholder appears")
 	}
 	c := fillIn(d, source, hosts, preset)
-	if err := c.checkPair(); err != nil {
+	if err := c.checkKey(); err != nil {
 		return fail("see inject in phantom-ns-policy(5)", "%v", err)
 	}
 	return c, nil

@@ -14,18 +14,19 @@ type PositionKind string
 // The positions of this build. What Name of [Position] is, stands beside each;
 // where nothing does, there is none.
 const (
-	PositionBearer      PositionKind = "bearer"      // Authorization: Bearer X
-	PositionToken       PositionKind = "token"       // Authorization: token X
-	PositionScheme      PositionKind = "scheme"      // Authorization: NAME X; as written, matched in any case
-	PositionBasic       PositionKind = "basic"       // Authorization: Basic; BasicPassword or BasicUsername
-	PositionHeader      PositionKind = "header"      // NAME: X; in lower case
-	PositionQuery       PositionKind = "query"       // ?NAME=X; decoded, compared in its own case
-	PositionPath        PositionKind = "path"        // /NAME X/: one segment; Name is what it begins with, or ""
-	PositionCookie      PositionKind = "cookie"      // Cookie: NAME=X
-	PositionForm        PositionKind = "form"        // NAME=X in a body of application/x-www-form-urlencoded
-	PositionJSON        PositionKind = "json"        // the text at Name, an RFC 6901 pointer, in a body of application/json
-	PositionSubprotocol PositionKind = "subprotocol" // Sec-WebSocket-Protocol: X, or anything.X
-	PositionSigV4       PositionKind = "sigv4"       // AWS Signature Version 4, in Authorization or the query; X is a key pair
+	PositionBearer         PositionKind = "bearer"          // Authorization: Bearer X
+	PositionToken          PositionKind = "token"           // Authorization: token X
+	PositionScheme         PositionKind = "scheme"          // Authorization: NAME X; as written, matched in any case
+	PositionBasic          PositionKind = "basic"           // Authorization: Basic; BasicPassword or BasicUsername
+	PositionHeader         PositionKind = "header"          // NAME: X; in lower case
+	PositionQuery          PositionKind = "query"           // ?NAME=X; decoded, compared in its own case
+	PositionPath           PositionKind = "path"            // /NAME X/: one segment; Name is what it begins with, or ""
+	PositionCookie         PositionKind = "cookie"          // Cookie: NAME=X
+	PositionForm           PositionKind = "form"            // NAME=X in a body of application/x-www-form-urlencoded
+	PositionJSON           PositionKind = "json"            // the text at Name, an RFC 6901 pointer, in a body of application/json
+	PositionSubprotocol    PositionKind = "subprotocol"     // Sec-WebSocket-Protocol: X, or anything.X
+	PositionServiceAccount PositionKind = "service_account" // assertions of a Google service account; X is its JSON key
+	PositionSigV4          PositionKind = "sigv4"           // AWS Signature Version 4, in Authorization or the query; X is a key pair
 )
 
 // Values of Position.Name for [PositionBasic].
@@ -70,6 +71,23 @@ func signs(positions []Position) bool {
 // where there is a token.
 func (c Credential) Signs() bool { return signs(c.Positions) }
 
+// Asserts reports whether the credential is the key of a Google service
+// account. Its variables are of the path of a file with the placeholder's.
+func (c Credential) Asserts() bool {
+	return slices.ContainsFunc(c.Positions, func(p Position) bool { return p.Kind == PositionServiceAccount })
+}
+
+// makesKeys reports whether what stands for the value is a key of its own.
+func (c Credential) makesKeys() bool { return c.Signs() || c.Asserts() }
+
+// checkKey refuses what a key that signs cannot be.
+func (c Credential) checkKey() error {
+	if c.Asserts() && (len(c.Positions) > 1 || c.Outbound != nil || c.Placeholder.Mode != ShapeProvider) {
+		return errors.New("service_account stands alone in inject, without outbound and placeholder: its value is a key, and the agent gets another")
+	}
+	return c.checkPair()
+}
+
 // checkPair refuses what a key pair cannot be.
 func (c Credential) checkPair() error {
 	switch {
@@ -106,7 +124,7 @@ func (c Credential) immovable() (Position, bool) {
 // does both, and scheme is the general form of bearer and token. Which of them
 // this build acts upon is said in [unsupported].
 var (
-	barePositions  = []string{"bearer", "token", "path", "subprotocol", "sigv4"}
+	barePositions  = []string{"bearer", "token", "path", "subprotocol", "sigv4", "service_account"}
 	namedPositions = []string{"basic", "header", "query", "cookie", "form", "json", "path", "scheme"}
 )
 

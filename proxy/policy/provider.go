@@ -155,8 +155,8 @@ func parseProvider(file string, data []byte) (Provider, error) {
 		return p, err
 	}
 	for _, key := range []string{"name", "env", "inject", "placeholder"} {
-		if key == "placeholder" && signs(p.Positions) {
-			continue // a key pair's is made after the pair
+		if key == "placeholder" && (Credential{Positions: p.Positions}).makesKeys() {
+			continue // a key's is another key
 		}
 		if given[key] == nil {
 			return p, r.fail(root, "%s: missing", key)

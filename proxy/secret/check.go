@@ -4,6 +4,7 @@ package secret
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -73,6 +74,12 @@ func CheckField(v Value) error {
 // isControl tells C0 (with tab), DEL and C1.
 func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
 
+// tidy takes away what editors and programs add around a value.
+func (v Value) tidy() {
+	v.trimNewline()
+	v.compactJSON()
+}
+
 // trimNewline cuts exactly one line end, LF or CRLF, which editors and
 // programs add. A second one is for Check to refuse.
 func (v Value) trimNewline() {
@@ -84,4 +91,31 @@ func (v Value) trimNewline() {
 		}
 		v.m.length = len(b)
 	}
+}
+
+// compactJSON takes the white space out of a value that is a JSON object, as
+// key files are: it has no meaning there, and line breaks are refused.
+func (v Value) compactJSON() {
+	b := v.Reveal()
+	if len(b) == 0 || b[0] != '{' || !json.Valid(b) {
+		return
+	}
+	n, text, escaped := 0, false, false
+	for _, c := range b {
+		if !text && bytes.IndexByte([]byte(" \t\r\n"), c) >= 0 {
+			continue
+		}
+		switch {
+		case escaped:
+			escaped = false
+		case text && c == '\\':
+			escaped = true
+		case c == '"':
+			text = !text
+		}
+		b[n] = c
+		n++
+	}
+	clear(b[n:])
+	v.m.length = n
 }

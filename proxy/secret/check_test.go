@@ -78,3 +78,20 @@ func TestReadTrimsAndChecks(t *testing.T) {
 		v.Wipe()
 	}
 }
+
+func TestJSONIsCompacted(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n  \"a b\": \"c \\\" \\\\\",\r\n\t\"d\": [1, 2]\n}\n": `{"a b":"c \" \\","d":[1,2]}`,
+		"{ \"broken\n":                 "{ \"broken",
+		"plain text with spaces in it": "plain text with spaces in it",
+	} {
+		v, err := New([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.tidy(); string(v.Reveal()) != want {
+			t.Errorf("%q becomes %q", text, v.Reveal())
+		}
+		v.Wipe()
+	}
+}

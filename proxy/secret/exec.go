@@ -82,7 +82,7 @@ func run(ctx context.Context, argv []string, env Env) (Value, error) {
 		out.value.Wipe()
 		return Value{}, err
 	}
-	out.value.trimNewline()
+	out.value.tidy()
 	return out.value, nil
 }
 

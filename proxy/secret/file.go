@@ -30,6 +30,6 @@ func fetchFile(path string, uid int) (Value, error) {
 		}
 	}
 	v, err := readLocked(f)
-	v.trimNewline()
+	v.tidy()
 	return v, err
 }

@@ -11,7 +11,7 @@ func Read(r io.Reader) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	v.trimNewline()
+	v.tidy()
 	if err := Check(v); err != nil {
 		v.Wipe()
 		return Value{}, err

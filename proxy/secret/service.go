@@ -61,7 +61,7 @@ func fetchService(ctx context.Context, name, account string, env Env) (Value, er
 		}
 	}
 	v, err := s.get(ctx, item)
-	v.trimNewline()
+	v.tidy()
 	return v, err
 }
 

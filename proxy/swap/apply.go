@@ -28,7 +28,7 @@ func (f *Finding) Apply(r *Request) error {
 		if m.Credential.signs() {
 			continue
 		}
-		err := m.Credential.Value.Use(func(v secret.Value) error { return a.credential(m, v.Reveal()) })
+		err := m.Credential.Value.Use(func(v secret.Value) error { return a.credential(m, v) })
 		if err != nil {
 			return err
 		}
@@ -82,9 +82,15 @@ type edit struct {
 	text string
 }
 
-func (a *application) credential(m *Match, value []byte) error {
-	out := m.Credential.Policy.Outbound
+func (a *application) credential(m *Match, v secret.Value) error {
+	out, value := m.Credential.Policy.Outbound, v.Reveal()
 	for _, p := range m.places {
+		if p.position.Kind == policy.PositionServiceAccount {
+			if err := a.assert(p, v); err != nil {
+				return err
+			}
+			continue
+		}
 		if out != nil {
 			a.remove(p, m.Credential.Placeholder)
 			continue

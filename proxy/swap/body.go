@@ -30,7 +30,7 @@ func (s *Set) Body(bound []*policy.Credential, header http.Header) (Body, error)
 	form, json, signs := false, false, false
 	for _, b := range bound {
 		for _, p := range b.Positions {
-			form = form || p.Kind == policy.PositionForm
+			form = form || p.Kind == policy.PositionForm || p.Kind == policy.PositionServiceAccount
 			json = json || p.Kind == policy.PositionJSON
 			signs = signs || p.Kind == policy.PositionSigV4
 		}
@@ -101,6 +101,10 @@ func (j *judgement) names(kind policy.PositionKind) (out []string) {
 // is in it: servers take the first, the last or both.
 func (j *judgement) form() error {
 	names := j.names(policy.PositionForm)
+	asserts := j.declares(policy.PositionServiceAccount)
+	if asserts && !slices.Contains(names, assertionField) {
+		names = append(names, assertionField)
+	}
 	count := make([]int, len(names))
 	for pair := range pairs(j.request.Content, 0) {
 		plain, err := url.QueryUnescape(pair.name)
@@ -115,6 +119,9 @@ func (j *judgement) form() error {
 			return ErrDuplicate
 		}
 		found, err := j.pair(policy.PositionForm, pair.name, pair.value, pair.span)
+		if err == nil && !found && asserts && plain == assertionField {
+			found, err = j.assertion(pair.value, pair.span)
+		}
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,9 @@ func (j *judgement) credential(name string, values []string) error {
 		if ours, err := j.signature(); ours || err != nil {
 			return err
 		}
+		if ours, err := j.bearerAssertion(value); ours || err != nil {
+			return err
+		}
 	case fieldAmzToken:
 		if j.token(value) {
 			return nil

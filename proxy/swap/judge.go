@@ -189,7 +189,7 @@ func (m *Match) final() []policy.Position {
 // slot is what only one credential can be in.
 func slot(p policy.Position) string {
 	switch p.Kind {
-	case policy.PositionBearer, policy.PositionToken, policy.PositionScheme, policy.PositionBasic, policy.PositionSigV4:
+	case policy.PositionBearer, policy.PositionToken, policy.PositionScheme, policy.PositionBasic, policy.PositionSigV4, policy.PositionServiceAccount:
 		return "header: authorization"
 	}
 	return p.String()

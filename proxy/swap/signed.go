@@ -35,7 +35,10 @@ func (c *Credential) keys() sign.Keys {
 // the value itself and its placeholder, or of a key pair one after the other.
 // The values are f's for the time of the call.
 func (c *Credential) Parts(v secret.Value, f func(part secret.Value, placeholder string) error) error {
-	if !c.signs() {
+	switch {
+	case c.asserts():
+		return c.accountParts(v, f)
+	case !c.signs():
 		return f(v, c.Placeholder)
 	}
 	ours, err := sign.ParseKeys(v.Reveal())
@@ -72,7 +75,10 @@ func asLong(placeholder []byte, n int) string {
 // Placeholders are what the agent holds: one text, or the parts of a key pair.
 // Each is a sign of the credential where it does not belong.
 func (c *Credential) Placeholders() []string {
-	if !c.signs() {
+	switch {
+	case c.account != nil:
+		return []string{c.account.ID()}
+	case !c.signs():
 		return []string{c.Placeholder}
 	}
 	k := c.keys()

@@ -24,6 +24,8 @@ type Credential struct {
 	Placeholder string       // what the agent holds; at least 16 octets, or it would be found by accident
 	Value       *secret.Cell // the real one, as it is at the time
 	Minter      *mint.Minter // keeps Value current, where it is made when it is needed; else nil
+
+	account *sign.Account // of the placeholder of a service_account
 }
 
 // Set is the credentials of one session. It is read-only.
@@ -40,6 +42,7 @@ func New(credentials []Credential) *Set {
 		if c.Placeholder == "" || c.Policy == nil {
 			continue
 		}
+		c.account = accountOf(&c)
 		s.credentials = append(s.credentials, c)
 		for _, p := range c.Policy.Positions {
 			s.add(p)
@@ -138,6 +141,7 @@ type place struct {
 	item     string // of subprotocol: what is in front of the placeholder
 
 	signature *sign.Signature // of sigv4
+	assertion string          // of service_account
 }
 
 // span is a part of a text.
