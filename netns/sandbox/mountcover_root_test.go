@@ -110,3 +110,24 @@ func TestAliases(t *testing.T) {
 		t.Errorf("aliases are %q", got)
 	}
 }
+
+// TestP9NestedMountsDoNotUncover: with namespaces of its own the agent can mount
+// a folder elsewhere, but not without what covers it.
+func TestP9NestedMountsDoNotUncover(t *testing.T) {
+	r := newRig(t)
+	state := filepath.Join(r.home, ".state")
+	login := r.give(state+"/auth.json", "REAL")
+	r.give(r.home+"/.netrc", "REAL")
+	r.config.Spec.Write = []string{state}
+	r.config.Spec.Permit = []string{PermitNestedSandbox}
+	r.cover(login, "COPY\n")
+	r.cover(r.home+"/.netrc", "COPY\n")
+	r.script("COPY\nCOPY\nCOPY\ndone\n", `unshare -rm sh -c '
+		mkdir /tmp/a /tmp/b /tmp/u /tmp/w
+		mount --bind `+state+` /tmp/a 2>/dev/null && cat /tmp/a/auth.json
+		mount --rbind `+state+` /tmp/a 2>/dev/null && cat /tmp/a/auth.json
+		umount -l /tmp/a/auth.json 2>/dev/null && cat /tmp/a/auth.json
+		umount -l `+login+` 2>/dev/null && cat `+login+`
+		mount -t overlay -o lowerdir=`+state+`,upperdir=/tmp/u,workdir=/tmp/w none /tmp/b 2>/dev/null && cat /tmp/b/auth.json
+		cat `+login+` `+r.home+`/.netrc; echo done'`)
+}

@@ -53,6 +53,7 @@ var formats = map[string]format{
 	policy.FormatNetrc:          {scanNetrc, plain, entryGone},
 	policy.FormatGitCredentials: {scanGitCredentials, plain, entryGone},
 	policy.FormatText:           {scanText, plain, valueGone},
+	policy.FormatXML:            {scanXML, plain, valueGone},
 	policy.FormatJSON:           {scanJSON, quoted, valueEmpty},
 	policy.FormatYAML:           {scanYAML, quoted, valueEmpty},
 	policy.FormatTOML:           {scanTOML, quoted, textEmpty},

@@ -15,6 +15,7 @@ const (
 	FormatJSON           = "json"
 	FormatYAML           = "yaml"
 	FormatTOML           = "toml"
+	FormatXML            = "xml"
 	FormatNetrc          = "netrc"
 	FormatNpmrc          = "npmrc"           // ini whose keys may begin with a registry
 	FormatGitCredentials = "git-credentials" // one URL a line
@@ -22,7 +23,7 @@ const (
 )
 
 var maskedFormats = []string{
-	FormatINI, FormatJSON, FormatYAML, FormatTOML, FormatNetrc, FormatNpmrc, FormatGitCredentials, FormatText,
+	FormatINI, FormatJSON, FormatYAML, FormatTOML, FormatXML, FormatNetrc, FormatNpmrc, FormatGitCredentials, FormatText,
 }
 
 // The encodings of a credential in a field.
