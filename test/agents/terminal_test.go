@@ -133,6 +133,58 @@ func (w *terminal) until(what string, wanted func(screen string) bool) string {
 	}
 }
 
+// prompt waits for the shell to ask for a command.
+func (w *terminal) prompt() {
+	w.Helper()
+	w.until("a prompt", func(screen string) bool {
+		lines := strings.Split(strings.TrimSpace(screen), "\n")
+		return strings.TrimSpace(lines[len(lines)-1]) == "$"
+	})
+}
+
+// step is what a person does who sees a text: press keys, by tmux's names.
+type step struct{ sees, presses string }
+
+// walk answers the questions of a program until the screen shows the text
+// wanted, as a person would: it presses a key when the screen has come to rest,
+// because programs draw a question before they listen, and Codex ends when a
+// key meets the terminal's own answers.
+func (w *terminal) walk(wanted string, steps ...step) {
+	w.Helper()
+	limit := time.After(patience)
+	for {
+		screen := w.screen()
+		if strings.Contains(screen, wanted) {
+			return
+		}
+		select {
+		case <-w.lines:
+		case <-time.After(time.Second):
+			w.answer(screen, steps)
+		case <-limit:
+			w.Fatalf("the screen never showed %q", wanted)
+		}
+	}
+}
+
+// ask types a question and waits for the answer. Enter comes when the question
+// stands there: typed at once, the two look like something pasted.
+func (w *terminal) ask(question, answer string) {
+	w.Helper()
+	w.keys("-l '" + question + "'")
+	w.walk(answer, step{question, "Enter"})
+}
+
+func (w *terminal) answer(screen string, steps []step) {
+	w.Helper()
+	for _, s := range steps {
+		if strings.Contains(screen, s.sees) {
+			w.keys(s.presses)
+			return
+		}
+	}
+}
+
 // enter types a line.
 func (w *terminal) enter(text string) {
 	w.Helper()
