@@ -49,6 +49,7 @@ type Session struct {
 	id      string
 	config  Config
 	around  surroundings // of the profile
+	git     *gitReading
 	undo    closers
 	memlock *unix.Rlimit // the caller's, for the agent
 	log     *audit.Log
@@ -107,6 +108,7 @@ func (s *Session) start(ctx context.Context) error {
 		return err
 	}
 	half := loadKernelHalf(group.agent)
+	s.git = s.readGitConfig()
 	looking := s.lookForCredentials()
 	s.around = s.prepareProfile(group)
 	masked := s.startMasking(group, looking)
@@ -240,7 +242,7 @@ func (s *Session) launch(spec *policy.Session) error {
 		return err
 	}
 	extra := slices.Concat(s.around.env, profileEnviron(spec), sandbox.TrustEnv(),
-		placeholderEnviron(spec, s.proxy.placeholders), gitEnviron(spec))
+		placeholderEnviron(spec, s.proxy.placeholders), s.gitEnviron(spec))
 	covers, err := s.covers()
 	if err != nil {
 		return err

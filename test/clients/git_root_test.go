@@ -21,7 +21,7 @@ func TestGitClonesAndPushes(t *testing.T) {
 		{"from the URL", "https://x-access-token:$GITHUB_TOKEN@github.com/acme/private.git"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tr := newTrial(t, api{provider: "github", host: "github.com", variable: "GITHUB_TOKEN", prefix: "ghp_", length: 40})
+			tr := newTrial(t, gitHub)
 			repository := rig.NewRepository(t, "acme/private.git", "hello from "+tr.upstream.Answer)
 			tr.upstream.Serve("github.com", tr.upstream.Git(repository, tr.key))
 			tr.run("/bin/sh", "-ec", `

@@ -111,6 +111,8 @@ group_keyring() {
 group_clients() {
 	need ca-certificates
 	need git
+	need git-lfs
+	need_for gh gh
 	need_for curl curl
 	need_for openssl openssl
 	need_for gh gh
