@@ -124,3 +124,18 @@ func TestOutputIsBounded(t *testing.T) {
 		t.Errorf("kept %d bytes", l.Len())
 	}
 }
+
+func TestNetworkProxyIsTried(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if found := gather(func(x *examination) { x.proxy(address) }); len(found) != 1 || found[0].Status != OK {
+		t.Errorf("%+v", found)
+	}
+	l.Close()
+	if found := gather(func(x *examination) { x.proxy(address) }); len(found) != 1 || found[0].Status != Fail || !strings.Contains(found[0].Remedy, "upstream.proxy") {
+		t.Errorf("%+v", found)
+	}
+}

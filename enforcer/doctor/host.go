@@ -171,6 +171,9 @@ func (x *examination) policy() {
 		return
 	}
 	x.ok("policy", "%s", config.Policy.Name)
+	if proxy := config.Policy.Upstream.Proxy; proxy != "" {
+		x.proxy(proxy)
+	}
 	trials, err := enforcer.TrySources(config)
 	if err != nil {
 		x.fail("source", "", err)
@@ -183,4 +186,15 @@ func (x *examination) policy() {
 		}
 		x.ok("source", "%s from %s", t.Name, t.From)
 	}
+}
+
+// proxy connects to the network's own proxy, and asks it for nothing.
+func (x *examination) proxy(address string) {
+	conn, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		x.fail("proxy", "look at upstream.proxy in the policy, and whether this machine is on that network", err)
+		return
+	}
+	conn.Close()
+	x.ok("proxy", "%s takes connections", address)
 }

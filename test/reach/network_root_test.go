@@ -6,6 +6,7 @@ package reach
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -154,6 +155,15 @@ func fetch(name string) []string {
 func TestPrivateNamesOfASplitResolver(t *testing.T) {
 	n := newNetwork(t, "127.0.0.53:53", "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch corp.example lan\n",
 		map[string]string{apiName: "10.20.30.40", gitName: "10.20.30.40"})
+	// The file is a link out of /etc, to where the resolver writes it.
+	const written = "/var/lib/resolve/stub-resolv.conf"
+	n.Write(written, n.Read("/etc/resolv.conf"), 0o644)
+	err := n.Do(func() error {
+		return errors.Join(os.Remove("/etc/resolv.conf"), os.Symlink(written, "/etc/resolv.conf"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	u := n.upstream("10.20.30.40", apiName, gitName)
 	policy := fmt.Sprintf("version: 1\negress:\n  - {host: %s, networks: [10.20.0.0/16]}\n  - {host: %s}\n", apiName, gitName) + trust(u, apiName, gitName)
 	if r := n.Run(rig.Session{Policy: policy, Args: fetch(apiName)}); r.Exit != 0 || !strings.Contains(r.Stdout, u.Answer) {
