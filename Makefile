@@ -12,7 +12,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 PREFIX  ?= /usr/local
 
-.PHONY: all build generate check unit test bench fuzz soak agents rig demo install clean
+.PHONY: all build generate check unit root test bench fuzz soak agents rig demo install clean
 
 all: build
 
@@ -40,9 +40,12 @@ unit:
 	go test -tags $(TAGS) $(SUITES)
 
 # One package at a time: root tests look at what the whole machine holds.
-test: check unit build
+root: build
 	bash test/setup/install.sh $(SETUP)
 	go test -tags $(TAGS),root -p 1 -count 1 -timeout $(TIMEOUT) $(SUITES)
+
+test: check unit
+	$(MAKE) root
 
 bench: build
 	bash test/setup/install.sh bench

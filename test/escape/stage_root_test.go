@@ -207,7 +207,9 @@ func (s *stage) as(way string) string {
 		}
 		return cmd.Start()
 	}))
-	s.must(cmd.Wait())
+	if err := cmd.Wait(); err != nil {
+		s.Fatalf("%s: %v: %s", way, err, out.String())
+	}
 	return strings.TrimSpace(out.String())
 }
 

@@ -120,6 +120,8 @@ func run(dir, name string) string {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, link, "one", name)
 	cmd.Stdout, cmd.WaitDelay = &out, limit
+	// The runtime's own signals would stop a thread that is traced, for good.
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
 	err := cmd.Run()
 	if state := cmd.ProcessState; state != nil && err != nil {
 		if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {

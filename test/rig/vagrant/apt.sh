@@ -6,8 +6,9 @@
 #   apt.sh SUITE FOLDER PACKAGE...
 #
 # The machine's own apt, its lists and its sources are not touched: this one
-# has all its state under build/rig/apt. A PACKAGE that ends in ":depends" is a
-# metapackage, and stands for the first package it depends on.
+# has all its state under build/rig/apt. A PACKAGE written "NAME:REGEXP" is
+# a metapackage, and stands for all that it depends on, itself or through
+# others, whose names match.
 set -euo pipefail
 umask 022
 export LC_ALL=C
@@ -18,11 +19,8 @@ shift 2
 state=$here/../../../build/rig/apt/$suite
 mkdir -p "$state"/{lists/partial,cache/archives/partial,download,none}
 state=$(cd "$state" && pwd)
-# The mirror that this machine itself uses.
-mirror=${RIG_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -m1 -v security | sed 's|/$||')}
 
 touch "$state/status"
-sources="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
 cat >"$state/apt.conf" <<EOF
 Dir::State "$state";
 Dir::State::status "$state/status";
@@ -40,20 +38,35 @@ Acquire::Retries "3";
 EOF
 export APT_CONFIG=$state/apt.conf
 
-if [ "$(cat "$state/sources.list" 2>/dev/null)" != "$sources" ]; then
-	printf '%s\n' "$sources" >"$state/sources.list"
-	apt-get -q update >"$state/log" 2>&1 || { cat "$state/log" >&2; rm "$state/sources.list"; exit 1; }
+# settle on a mirror that has the suite: an old one is in Debian's archive alone.
+settle() {
+	local from
+	for from in "$mirror" http://archive.debian.org/debian; do
+		printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$from" "$suite" >"$state/sources.list"
+		apt-get -q update >"$state/log" 2>&1 && return
+		cat "$state/log" >&2
+	done
+	return 1
+}
+mirror=$(bash "$here/mirror.sh")
+if [ "$(cat "$state/mirror" 2>/dev/null)" != "$mirror" ]; then
+	settle
+	printf '%s\n' "$mirror" >"$state/mirror"
 fi
 
-# first prints the first package that a metapackage depends on.
-first() { apt-cache depends --important "$1" | sed -n 's/^ *Depends: //p' | head -n 1; }
+# behind METAPACKAGE REGEXP
+behind() { apt-cache depends --important --recurse "$1" | grep -E "^$2" | grep -vx "$1" || true; }
 
 # download fetches into $state/download; lists that are merely old are renewed.
 download() {
-	local names=() p
+	local names=() p found
 	for p; do
 		case $p in
-		*:depends) names+=("$(first "${p%:depends}")") ;;
+		*:*)
+			mapfile -t found < <(behind "${p%%:*}" "${p#*:}")
+			[ ${#found[@]} -gt 0 ] || return 1
+			names+=("${found[@]}")
+			;;
 		*) names+=("$p") ;;
 		esac
 	done

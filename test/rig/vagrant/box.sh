@@ -1,24 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds the disk of one of the rig's machines: Debian 12 with the row's kernel
-# and all that `make test` needs from Debian. Nothing is downloaded but packages.
+# Builds the disk of the rig's machines: Debian 12 with all that `make test`
+# needs from Debian, and the modules of every kernel in the file kernels. What
+# differs between machines is the kernel and nothing else. Nothing is downloaded
+# but packages.
 #
-#   box.sh NAME
+#   box.sh
 #
-# Prints the folder, build/rig/boxes/NAME: machine.box for Vagrant, vmlinuz,
-# initrd and the key that root's ssh answers to. Builds only when the recipe
-# has changed. Run as root.
+# Prints the folder, build/rig/box: machine.box for Vagrant, the key that root's
+# ssh answers to, and for each kernel a folder with vmlinuz and initrd. Builds
+# only when the recipe or a kernel has changed. Run as root.
 set -euo pipefail
 umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
-name=$1
-boxes=$root/build/rig/boxes
-folder=$boxes/$name
-# The mirror that this machine itself uses.
-mirror=${RIG_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -m1 -v security | sed 's|/$||')}
+folder=$root/build/rig/box
+mirror=$(bash "$here/mirror.sh")
 size=12G
 
 # The groups of test/setup/install.sh that the guest's tests need, installed by
@@ -29,16 +28,18 @@ system=systemd,systemd-sysv,dbus,udev,kmod,initramfs-tools,zstd,openssh-server,s
 build=make,git,gcc,libc6-dev
 runtimes=python3,python3-pip,python3-venv,default-jdk-headless,nodejs
 
-kernel=$(bash "$here/kernel.sh" "$name")
-stamp=$(cat "$here/box.sh" "$root/test/setup/install.sh" "$kernel/vmlinuz" | sha256sum)
+mapfile -t names < <(awk '!/^#/ { print $1 }' "$here/kernels")
+images=()
+for name in "${names[@]}"; do images+=("$(bash "$here/kernel.sh" "$name")/vmlinuz"); done
+kernels=$root/build/rig/kernels
+stamp=$(cat "$here/box.sh" "$root/test/setup/install.sh" "${images[@]}" | sha256sum)
 if [ "$(cat "$folder/stamp" 2>/dev/null)" = "$stamp" ]; then
 	echo "$folder"
 	exit
 fi
 
-echo "rig: building the box $name, which takes a few minutes" >&2
-mkdir -p "$boxes"
-work=$(mktemp -d "$boxes/$name.XXXXXX")
+echo "rig: building the machines' disk, which takes a few minutes" >&2
+work=$(mktemp -d "$folder.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 ssh-keygen -q -t ed25519 -N '' -C phantom-ns-rig -f "$work/key"
 
@@ -46,10 +47,18 @@ ssh-keygen -q -t ed25519 -N '' -C phantom-ns-rig -f "$work/key"
 cat >"$work/inside" <<EOF
 set -e
 cp -r '$root/test/setup' "\$1/setup"
-cp '$kernel/image.deb' "\$1/image.deb"
 chroot "\$1" bash /setup/install.sh $groups
-chroot "\$1" env DEBIAN_FRONTEND=noninteractive dpkg -i /image.deb || chroot "\$1" apt-get -y -f install
-rm -r "\$1/setup" "\$1/image.deb"
+rm -r "\$1/setup"
+for name in ${names[*]}; do
+	cp -r '$kernels'/\$name/modules "\$1/lib/"
+	version=\$(ls '$kernels'/\$name/modules)
+	chroot "\$1" depmod "\$version"
+	echo CONFIG_RD_GZIP=y >"\$1/boot/config-\$version" # all it asks
+	chroot "\$1" update-initramfs -c -k "\$version"
+	mkdir -p '$work'/done/\$name
+	mv "\$1/boot/initrd.img-\$version" '$work'/done/\$name/initrd
+	cp '$kernels'/\$name/vmlinuz '$work'/done/\$name/
+done
 install -d -m 0700 "\$1/root/.ssh"
 install -m 0600 '$work/key.pub' "\$1/root/.ssh/authorized_keys"
 printf '[Match]\nName=eth*\n[Network]\nDHCP=yes\n' >"\$1/etc/systemd/network/eth.network"
@@ -60,11 +69,9 @@ chroot "\$1" systemctl -q enable systemd-networkd ssh
 chroot "\$1" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer
 EOF
 nice mmdebstrap --quiet --variant=apt --include="$system,$build,$runtimes" \
-	--customize-hook="sh $work/inside \"\$1\"" bookworm "$work/root" "$mirror" >"$boxes/$name.log" 2>&1 ||
-	{ cat "$boxes/$name.log" >&2; exit 1; }
+	--customize-hook="sh $work/inside \"\$1\"" bookworm "$work/root" "$mirror" >"$folder.log" 2>&1 ||
+	{ cat "$folder.log" >&2; exit 1; }
 
-cp "$work"/root/boot/vmlinuz-* "$work/vmlinuz"
-cp "$work"/root/boot/initrd.img-* "$work/initrd"
 truncate -s "$size" "$work/disk"
 mkfs.ext4 -q -F -d "$work/root" "$work/disk"
 rm -rf "$work/root"
@@ -73,7 +80,7 @@ printf '{"provider":"libvirt","format":"qcow2","virtual_size":%s}\n' "${size%G}"
 : >"$work/Vagrantfile"
 tar -C "$work" -cf "$work/machine.box" metadata.json Vagrantfile box.img
 rm -rf "$folder" "$root/build/rig/pool" "$root/build/rig/vagrant.d"
-mkdir "$folder"
-mv "$work"/{machine.box,vmlinuz,initrd,key} "$folder/"
+mv "$work"/{machine.box,key} "$work/done/"
+mv "$work/done" "$folder"
 echo "$stamp" >"$folder/stamp"
 echo "$folder"

@@ -6,8 +6,8 @@
 #
 #   kernel.sh NAME
 #
-# The folder holds the kernel's package (image.deb), vmlinuz and busybox
-# (static) from it, and modules/VERSION, uncompressed and with their indices.
+# The folder holds vmlinuz, busybox (static), and modules/VERSION, uncompressed
+# and with their indices. From 7.x on Debian has them in three packages.
 set -euo pipefail
 umask 022
 
@@ -22,16 +22,16 @@ if [ ! -e "$folder" ]; then
 	work=$(mktemp -d "$folder.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
 	echo "rig: downloading the kernel of $suite" >&2
-	bash "$here/apt.sh" "$suite" "$work/packages" linux-image-cloud-amd64:depends busybox-static
+	bash "$here/apt.sh" "$suite" "$work/packages" 'linux-image-cloud-amd64:linux-(image|binary|modules)-[0-9]' busybox-static
 	for package in "$work"/packages/*.deb; do
 		dpkg-deb -x "$package" "$work/tree"
 	done
 	mkdir "$work/done"
-	mv "$work"/packages/linux-image-*.deb "$work/done/image.deb"
 	busybox=$work/tree/bin/busybox
 	[ -e "$busybox" ] || busybox=$work/tree/usr/bin/busybox
 	mv "$busybox" "$work/done/busybox"
-	mv "$work"/tree/boot/vmlinuz-* "$work/done/vmlinuz"
+	vmlinuz=$(find "$work/tree" \( -path '*/boot/vmlinuz-*' -o -path '*/modules/*/vmlinuz' \) -type f | head -n 1)
+	mv "$vmlinuz" "$work/done/vmlinuz"
 	modules=$work/tree/lib/modules
 	[ -e "$modules" ] || modules=$work/tree/usr/lib/modules
 	find "$modules" -name '*.ko.xz' -exec xz -d {} +

@@ -9,10 +9,11 @@
 # have. Exit status 1 when something failed or the run did not end.
 set -euo pipefail
 name=$1 log=$2
-[ -e "$log" ] || { printf '%-8s %-24s %-30s %s\n' "$name" none "make test" "the machine did not come up"; exit 1; }
+[ -e "$log" ] || { printf '%-8s %-24s %-30s %s\n' "$name" none all "the machine did not come up"; exit 1; }
 kernel=$(sed -n 's/^rig: kernel //p' "$log")
 awk -v name="$name" -v kernel="${kernel:-none}" '
 	function row(suite, result) { printf "%-8s %-24s %-30s %s\n", name, kernel, suite, result }
+	/^rig: connections / { connections = $3 }
 	/^--- FAIL: / { failing = failing " " $3 }
 	$1 == "ok" || ($1 == "FAIL" && NF > 1) {
 		suite = $2
@@ -23,10 +24,13 @@ awk -v name="$name" -v kernel="${kernel:-none}" '
 		failing = ""
 	}
 	/^make: \*\*\*/ { stopped = $0 }
-	/^rig: make test ended with / { ended = $NF }
+	/^rig: tests ended with / { ended = $NF }
 	END {
-		for (i = 1; i <= n; i++) row(order[i], result[order[i]])
-		if (ended == "") row("make test", "did not end")
-		else row("make test", ended == 0 ? "ok" : "FAILED" (stopped ? ", " stopped : ""))
+		for (i = 1; i <= n; i++) {
+			suite = order[i]
+			row(suite, result[suite] (suite == "test/redirect" && connections ? ", " connections " connections a mode" : ""))
+		}
+		if (ended == "") row("all", "did not end")
+		else row("all", ended == 0 ? "ok" : "FAILED" (stopped ? ", " stopped : ""))
 		exit !(ended != "" && ended == 0)
 	}' "$log"
