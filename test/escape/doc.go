@@ -8,5 +8,8 @@
 // What each way must come to is a line of testdata/ways.txt, compared exactly:
 // the errno of every step, and the audit record. A world with listeners at all
 // the places that the agent could reach, and a tap on every interface, sees
-// nothing of it. Calls of another architecture are those of an amd64 machine.
+// nothing of it.
+//
+// A way must be answered at once, not by silence: each has 0.9 s. ESCAPE_PACE=N
+// gives it N times as long, on machines that emulate. Calls of another architecture are those of an amd64 machine.
 package escape

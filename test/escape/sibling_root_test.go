@@ -49,7 +49,7 @@ func (other *sibling) says(t *testing.T, want string) {
 		if line != want {
 			t.Fatalf("the other session said %q, want %q", line, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		other.stdin.Close()
 		t.Fatalf("the other session did not say %q: %v", want, other.Wait())
 	}

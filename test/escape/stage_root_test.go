@@ -53,6 +53,9 @@ type stage struct {
 func newStage(t *testing.T, built []byte) *stage {
 	t.Helper()
 	s := &stage{T: t, world: rig.New(t), bell: &bell{make(chan string, 1024)}, facts: map[string]string{"name": name}}
+	if pace := os.Getenv("ESCAPE_PACE"); pace != "" {
+		s.facts["pace"] = pace
+	}
 	s.upstream = rig.NewUpstream(t, s.world.Listen)
 	s.upstream.Serve(name, s.upstream.Echo(""))
 	s.upstream.Serve(other, s.upstream.Echo(""))

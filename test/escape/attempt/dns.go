@@ -82,7 +82,7 @@ func askChaos() string {
 }
 
 func exchange(network, server string, query *dns.Msg) (*dns.Msg, error) {
-	client := &dns.Client{Net: network, Timeout: patience, DialTimeout: patience}
+	client := &dns.Client{Net: network, Timeout: patience(), DialTimeout: patience()}
 	reply, _, err := client.Exchange(query, server)
 	return reply, err
 }
@@ -182,4 +182,4 @@ func resolvConf() string {
 }
 
 // deadline is when a connection has to be done.
-func deadline() time.Time { return time.Now().Add(patience) }
+func deadline() time.Time { return time.Now().Add(patience()) }

@@ -12,8 +12,8 @@
 //
 // FACTS is what a well-informed agent knows of the host: key=value, separated
 // by spaces. Each way is a process of its own whose name is the way's, because
-// the kernel's records carry that name, and prints one line within a second:
-// the steps it took, each with the errno it met.
+// the kernel's records carry that name, and prints one line within a second
+// (times the fact "pace"): the steps it took, each with the errno it met.
 package main
 
 import (
@@ -26,6 +26,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,20 @@ import (
 )
 
 // limit is what one way may take.
-const limit = 900 * time.Millisecond
+func limit() time.Duration { return pace() * 900 * time.Millisecond }
+
+// patience is what a way waits for an answer that may never come.
+func patience() time.Duration { return pace() * 400 * time.Millisecond }
+
+// pace is the fact of that name: how many times slower than usual this machine
+// is. 1 when it is not among the facts.
+func pace() time.Duration {
+	n, err := strconv.Atoi(known("pace"))
+	if err != nil {
+		return 1
+	}
+	return time.Duration(n)
+}
 
 // factsVariable carries FACTS to the process of a way.
 const factsVariable = "ESCAPE_FACTS"
@@ -86,7 +100,7 @@ func one(name string) {
 		fmt.Println("unknown")
 		return
 	}
-	time.AfterFunc(limit, func() {
+	time.AfterFunc(limit(), func() {
 		fmt.Println("hung")
 		os.Exit(1)
 	})
@@ -115,11 +129,11 @@ func run(dir, name string) string {
 	if err := os.Symlink(executable(), link); err != nil {
 		return word(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*limit)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*limit())
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, link, "one", name)
-	cmd.Stdout, cmd.WaitDelay = &out, limit
+	cmd.Stdout, cmd.WaitDelay = &out, limit()
 	// The runtime's own signals would stop a thread that is traced, for good.
 	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
 	err := cmd.Run()
@@ -145,12 +159,20 @@ func executable() string {
 
 // fact is one of FACTS.
 func fact(key string) string {
+	value := known(key)
+	if value == "" {
+		fail(fmt.Errorf("fact %q is missing", key))
+	}
+	return value
+}
+
+// known is fact, or empty.
+func known(key string) string {
 	for _, field := range strings.Fields(os.Getenv(factsVariable)) {
 		if k, v, _ := strings.Cut(field, "="); k == key {
 			return v
 		}
 	}
-	fail(fmt.Errorf("fact %q is missing", key))
 	return ""
 }
 

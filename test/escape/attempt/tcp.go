@@ -24,9 +24,6 @@ const (
 	away6 = "2001:db8:2::7"
 )
 
-// patience is what a way waits for an answer that may never come.
-const patience = 400 * time.Millisecond
-
 var tcpWays = map[string]way{
 	// R1: an address that nobody declared.
 	"tcp4":      reach(away4, 443),
@@ -154,7 +151,7 @@ func finish(fd int) error {
 
 // ready waits until the socket has events or patience ends.
 func ready(fd int, events int16) bool {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(patience())
 	for {
 		left := int(time.Until(deadline).Milliseconds())
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, max(left, 0))

@@ -47,7 +47,7 @@ func dialName(name string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(address, 443).String(), patience)
+	conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(address, 443).String(), patience())
 	if err == nil {
 		err = conn.SetDeadline(deadline())
 	}

@@ -78,12 +78,12 @@ bring_up || { cat "$rig/vagrant/$name.up.log" "$rig/vagrant/libvirtd.log" >&2; e
 
 # An emulated machine takes minutes for 80,000 connections in each mode of
 # test/redirect; the table says how many it made.
-connections=80000
-[ "$RIG_DRIVER" = kvm ] || connections=8000
+connections=80000 pace=1
+[ "$RIG_DRIVER" = kvm ] || connections=8000 pace=10
 status=0
 echo "rig: connections $connections" >"$log"
 vagrant --no-tty ssh "$name" -- -T "bash '$root/test/rig/vagrant/guest.sh' '$goroot' '$modules' '$GOCACHE' \
-	env REDIRECT_CONNECTIONS=$connections make -k check unit root SETUP='bpf keyring bench' SUITES='$suites' TIMEOUT=60m" >>"$log" 2>&1 </dev/null || status=$?
+	env REDIRECT_CONNECTIONS=$connections ESCAPE_PACE=$pace make -k check unit root SETUP='bpf keyring bench' SUITES='$suites' TIMEOUT=60m" >>"$log" 2>&1 </dev/null || status=$?
 echo "rig: tests ended with $status" >>"$log"
 quiet vagrant --no-tty destroy -f "$name" || true
 exit "$status"
