@@ -5,6 +5,9 @@
 package bpf
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf/features"
@@ -20,6 +23,24 @@ func TestFullObjectFromItsKernelOn(t *testing.T) {
 	defer object.Close()
 	if want := version < first; object.Legacy() != want {
 		t.Errorf("kernel %d.%d: legacy %v, want %v", version>>16, version>>8&0xff, object.Legacy(), want)
+	}
+}
+
+// TestFeaturesSinceTheirKernel prints what this kernel has of each table, for the rig, and fails where something is
+// missing that the table promises for it. A kernel may have more than its version says: distributions port back.
+func TestFeaturesSinceTheirKernel(t *testing.T) {
+	version, err := features.LinuxVersionCode()
+	require(t, err)
+	for _, feature := range slices.Concat(floorFeatures, steerFeatures, fullFeatures) {
+		var major, minor uint32
+		if _, err := fmt.Sscanf(feature.since, "%d.%d", &major, &minor); err != nil {
+			t.Fatalf("%s: since %q: %v", feature.name, feature.since, err)
+		}
+		err := feature.probe()
+		fmt.Printf("feature %t %s (%s)\n", err == nil, feature.name, feature.since)
+		if err != nil && (!errors.Is(err, ErrNotSupported) || version >= major<<16|minor<<8) {
+			t.Errorf("%s, since %s, on %d.%d: %v", feature.name, feature.since, version>>16, version>>8&0xff, err)
+		}
 	}
 }
 

@@ -76,17 +76,57 @@ func errnoTable(*testing.T) string {
 	return out
 }
 
-// kernelTable is the rig's list of kernels.
+// kernelTable is the rig's list of kernels, and what each lacks of package bpf's
+// tables.
 func kernelTable(t *testing.T) string {
-	out := "| name | Debian | Linux |\n|---|---|---|\n"
+	out := "| name | Debian | Linux | object | lacks |\n|---|---|---|---|---|\n"
 	for line := range strings.Lines(read(t, "test/rig/vagrant/kernels")) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 || fields[0] == "#" {
 			continue
 		}
-		out += fmt.Sprintf("| %s | %s | %s |\n", fields[0], fields[1], fields[2])
+		object, lacks := "full", lacking(t, fields[2])
+		if len(lacks) > 0 {
+			object = "legacy"
+		}
+		out += fmt.Sprintf("| %s | %s | %s | %s | %s |\n", fields[0], fields[1], fields[2], object, strings.Join(lacks, "; "))
 	}
 	return out
+}
+
+// lacking lists the features that are younger than a version. All are the full
+// object's: the rig has no kernel that nothing serves.
+func lacking(t *testing.T, version string) []string {
+	t.Helper()
+	code := parse(t, "bpf", "feature.go")
+	var names []string
+	for _, variable := range []string{"floorFeatures", "steerFeatures", "fullFeatures"} {
+		for _, row := range rows(t, code.value(t, variable)) {
+			if !before(t, version, row[1]) {
+				continue
+			}
+			if variable != "fullFeatures" {
+				t.Fatalf("the rig's kernel %s is older than %q", version, row[0])
+			}
+			names = append(names, row[0])
+		}
+	}
+	return names
+}
+
+// before says whether one version, such as 6.1 or 7, is older than another.
+func before(t *testing.T, version, than string) bool {
+	t.Helper()
+	a, b := release(t, version), release(t, than)
+	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
+}
+
+func release(t *testing.T, version string) (numbers [2]int) {
+	t.Helper()
+	if _, err := fmt.Sscanf(version+".0", "%d.%d", &numbers[0], &numbers[1]); err != nil {
+		t.Fatalf("version %q: %v", version, err)
+	}
+	return numbers
 }
 
 // The floor stands in four documents and one place of the code.

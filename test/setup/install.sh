@@ -12,6 +12,7 @@
 #     keyring    a Secret Service
 #     bench      what the figures are compared with
 #     rig        Vagrant, libvirt and QEMU for the other kernels
+#     kernel     QEMU alone, for a quick run on another kernel
 #
 # Run as root. Silent when there is nothing to do, which takes well under a
 # second; idempotent; the package lists are refreshed only when a package is
@@ -86,9 +87,15 @@ explain() {
 
 group_rig() {
 	local p
+	group_kernel
 	for p in vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
-		qemu-system-x86 qemu-utils dnsmasq-base mmdebstrap e2fsprogs openssh-client iproute2 rsync \
-		iptables debian-archive-keyring gcc libc6-dev xz-utils util-linux; do
+		qemu-utils dnsmasq-base mmdebstrap e2fsprogs openssh-client iproute2 rsync iptables; do
+		need "$p"
+	done
+}
+group_kernel() {
+	local p
+	for p in qemu-system-x86 debian-archive-keyring ca-certificates curl gcc libc6-dev xz-utils util-linux; do
 		need "$p"
 	done
 }
@@ -187,10 +194,10 @@ finish_agents() {
 	rm -rf "$1"/node_modules/opencode-linux-*-baseline
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents bpf keyring bench rig)"
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents bpf keyring bench rig kernel)"
 for group; do
 	case $group in
-	demo | clients | agents | bpf | keyring | bench | rig) "group_$group" ;;
+	demo | clients | agents | bpf | keyring | bench | rig | kernel) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done

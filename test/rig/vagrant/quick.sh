@@ -142,6 +142,7 @@ for kernel in "${kernels[@]}"; do
 		[ "$status" = 0 ] || failed=1
 		printf '%-8s %-28s %-20s %s\n' "$kernel" "${version:-no answer}" "$package" "$result"
 	done
+	sed -n 's/^feature false /'"$kernel"'  without: /p' "$log"
 	printf '%-8s %s s, %s\n' "$kernel" $((SECONDS - begin)) "${log#"$root"/}"
 done
 exit $failed
