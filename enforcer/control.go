@@ -23,12 +23,16 @@ import (
 //	   ├─ listeners + fds ───────────────────▶│ serves
 //	   │◀───────────────────────────── serving│
 //	   │                 …                    │
+//	   ├─ renew + fds: spec, fresh values ───▶│ goes over to them, whole or not at all
+//	   │◀─────────── renewed or failed {text} │
 //	   ├─ (end of file) ─────────────────────▶│ exits
 const (
 	msgReady     = "ready"
 	msgFailed    = "failed"
 	msgListeners = "listeners"
 	msgServing   = "serving"
+	msgRenew     = "renew"
+	msgRenewed   = "renewed"
 )
 
 // message is every message of the protocol; each kind uses its own fields.
@@ -47,6 +51,9 @@ type message struct {
 	Credential string `json:"credential,omitempty"` // lease: which
 
 	Sockets []socketName `json:"sockets,omitempty"` // listeners: what each fd is, in order
+
+	Fresh   []string `json:"fresh,omitempty"`   // renew: whose value each fd behind the first holds
+	Revoked []string `json:"revoked,omitempty"` // renew: whose value is used no more, and nothing else
 }
 
 // socketName says what one passed descriptor is.

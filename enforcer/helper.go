@@ -156,13 +156,17 @@ func sources(file *policy.File, with []string, profile *policy.Profile) []source
 
 func storeRef(name string) string { return string(secret.KindStore) + ":" + name }
 
-// startHelpers starts one helper for each credential of the session.
-func (s *Session) startHelpers(group *cgroup) ([]*fetching, error) {
+// startHelpers starts one helper for each credential of the session that is
+// wanted.
+func (s *Session) startHelpers(group *cgroup, wanted func(source, secret.Ref) bool) ([]*fetching, error) {
 	var all []*fetching
 	for _, source := range sources(s.config.Policy, s.config.With, s.config.Profile) {
 		ref, err := secret.ParseRef(source.from)
 		if err != nil {
 			return all, fmt.Errorf("credential %q: %w", source.name, err)
+		}
+		if !wanted(source, ref) {
+			continue
 		}
 		f, err := s.startHelper(group, source, ref)
 		if err != nil {

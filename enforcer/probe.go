@@ -48,7 +48,7 @@ func TrySources(config Config) (trials []SourceTrial, err error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.startHelpers(group)
+	all, err := s.startHelpers(group, every)
 	if err != nil {
 		return nil, err
 	}

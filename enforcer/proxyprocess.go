@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -40,6 +41,7 @@ type proxyProcess struct {
 	cmd          *exec.Cmd
 	control      *control
 	exited       chan struct{} // closed when the process is gone
+	answers      chan message  // of a proxy that serves
 	ca           []byte
 	placeholders map[string]string
 }
@@ -51,14 +53,16 @@ func (s *Session) startProxy(group *cgroup) (*policy.Session, error) {
 	if err := s.checkPolicy(); err != nil {
 		return nil, err
 	}
-	fetching, err := s.startHelpers(group)
+	fetching, err := s.startHelpers(group, every)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := s.resolve(fetching)
+	spec, err := s.resolve(fetching, nil)
 	if err != nil {
 		return nil, err
 	}
+	s.tellProfile(spec)
+	s.spec, s.first = spec, spec
 	if err := s.spawnProxy(group, spec, fetching); err != nil {
 		return nil, err
 	}
@@ -70,9 +74,11 @@ func (s *Session) startProxy(group *cgroup) (*policy.Session, error) {
 	return spec, nil
 }
 
-// resolve waits for what the helpers know and makes the policy ready.
-func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
+// resolve waits for what the helpers know, beside what was known before, and
+// makes the policy ready.
+func (s *Session) resolve(all []*fetching, before map[string]secret.Facts) (*policy.Session, error) {
 	known := make(map[string]secret.Facts, len(all))
+	maps.Copy(known, before)
 	var errs []error
 	for _, f := range all {
 		facts, err := f.await()
@@ -100,7 +106,7 @@ func (s *Session) resolve(all []*fetching) (*policy.Session, error) {
 		return nil, err
 	}
 	closeUnused(all, spec)
-	s.tellProfile(spec)
+	s.known = known
 	return spec, s.readAuthorities(spec)
 }
 
@@ -184,7 +190,7 @@ func (s *Session) spawnProxy(group *cgroup, spec *policy.Session, all []*fetchin
 		records.Close()
 		return fmt.Errorf("start proxy: %w", err)
 	}
-	s.proxy = &proxyProcess{cmd: cmd, control: ours, exited: make(chan struct{})}
+	s.proxy = &proxyProcess{cmd: cmd, control: ours, exited: make(chan struct{}), answers: make(chan message)}
 	if leasing != nil {
 		s.serveLeases(group, spec, leasing)
 	}
@@ -287,7 +293,9 @@ func (p *proxyProcess) serve(l *sandbox.Listeners, published *published) error {
 	if err := p.control.send(m, fds...); err != nil {
 		return err
 	}
-	_, _, err = p.control.expect(msgServing)
+	if _, _, err = p.control.expect(msgServing); err == nil {
+		go p.listen()
+	}
 	return err
 }
 

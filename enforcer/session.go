@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
 // Config is one session to run.
@@ -36,6 +38,10 @@ type Config struct {
 	With    []string
 	Allow   []string
 	Write   []string
+
+	// Reread reads policy and profile again, as they were read for Policy,
+	// Trusted and Profile; nil: a reload fetches credentials alone.
+	Reread func() (Reread, error)
 
 	Stdin, Stdout, Stderr *os.File
 
@@ -60,8 +66,19 @@ type Session struct {
 	child   *sandbox.Child
 	autorun map[string]stamp // files that run by themselves, as they were
 	tally   tally
-	started bool       // the log has the first record, so it is to have the last
-	broken  chan error // the proxy ended before the agent
+	started bool // the log has the first record, so it is to have the last
+	group   *cgroup
+	dir     *stateDir
+	state   state
+
+	first    *policy.Session         // as the agent began
+	renewing sync.Mutex              // guards config, spec, known and due from the start on
+	spec     *policy.Session         // as it is now
+	known    map[string]secret.Facts // what is recorded of stored credentials, by name
+	due      map[string]time.Time    // when credentials with a lifetime are fetched again
+	redue    chan struct{}           // due has changed
+	serving  chan struct{}           // closed when the agent executes
+	broken   chan error              // the proxy ended before the agent
 
 	refusals throttle
 	dropped  shortfall
@@ -95,7 +112,7 @@ func Start(ctx context.Context, config Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{memlock: memlock, id: audit.NewID(), config: config, broken: make(chan error, 1), closing: make(chan struct{})}
+	s := &Session{memlock: memlock, id: audit.NewID(), config: config, broken: make(chan error, 1), closing: make(chan struct{}), redue: make(chan struct{}, 1), serving: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -134,6 +151,7 @@ func (s *Session) claim() (*cgroup, error) {
 		return nil, err
 	}
 	s.undo.push(dir.Close)
+	s.dir = dir
 	if s.log, err = openAudit(s.id); err != nil {
 		return nil, err
 	}
@@ -144,10 +162,16 @@ func (s *Session) claim() (*cgroup, error) {
 		return nil, err
 	}
 	s.undo.push(group.Close)
-	return group, dir.save(state{
+	s.group = group
+	s.state = state{
 		ID: s.id, PID: os.Getpid(), UID: s.config.User.UID,
 		Command: s.config.Command[0], Cgroup: group.path, Started: time.Now().UTC(),
-	})
+	}
+	// The door first: who finds a name in the state has to be heard.
+	if err := s.openDoor(); err != nil {
+		return nil, err
+	}
+	return group, s.saveState()
 }
 
 // startInit admits the namespace to the kernel half, clones init into it and
@@ -272,6 +296,11 @@ func (s *Session) launch(spec *policy.Session) error {
 	for _, warning := range s.child.Warnings() {
 		s.config.Notify(warning)
 	}
+	s.renewing.Lock()
+	s.schedule()
+	s.renewing.Unlock()
+	close(s.serving)
+	go s.keepFresh()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -93,14 +94,17 @@ type proxyStage struct {
 	at      string // the stage a failure is reported at
 
 	spec    proxySpec
-	rules   *policy.Rules
+	rules   atomic.Pointer[policy.Rules]
 	names   *dns.Table
 	stub    *dns.Server // one for all sockets: its limits are the session's
 	records *audit.Encoder
 	server  *proxy.Server
 	relays  *relays
-	inside  *inside // nil: nothing is published
-	leases  leases
+	// credentials are all that the agent has a placeholder for, by name, whether
+	// or not the session uses them now.
+	credentials map[string]swap.Credential
+	inside      *inside // nil: nothing is published
+	leases      leases
 }
 
 func (p *proxyStage) run() error {
@@ -139,10 +143,12 @@ func (p *proxyStage) readSpec() error {
 // prepare takes the credentials in, mints what stands for them, and builds the
 // server.
 func (p *proxyStage) prepare() (message, error) {
-	var err error
-	if p.rules, err = policy.Compile(p.spec.Session); err != nil {
+	rules, err := policy.Compile(p.spec.Session)
+	if err != nil {
 		return message{}, err
 	}
+	p.rules.Store(rules)
+	p.credentials = make(map[string]swap.Credential)
 	ready := message{Kind: msgReady, Placeholders: make(map[string]string)}
 	var credentials []swap.Credential
 	for i := range p.spec.Session.Credentials {
@@ -151,6 +157,7 @@ func (p *proxyStage) prepare() (message, error) {
 			return message{}, err
 		}
 		credentials = append(credentials, c)
+		p.credentials[c.Policy.Name] = c
 		ready.Placeholders[c.Policy.Name] = c.Placeholder
 	}
 	if err := p.searchAtRest(credentials); err != nil {
@@ -175,9 +182,7 @@ func (p *proxyStage) prepare() (message, error) {
 
 func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File, holders map[string]string) (swap.Credential, error) {
 	defer pipe.Close()
-	// Ignored where the pipe takes no deadline: the helper has its own.
-	_ = pipe.SetReadDeadline(time.Now().Add(credentialDeadline))
-	entry, err := secret.ReadReply(pipe)
+	entry, err := readValue(pipe)
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
 	}
@@ -203,7 +208,9 @@ func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File, holders
 	if err != nil {
 		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
 	}
-	return swap.Credential{Policy: c, Placeholder: placeholder, Value: secret.NewCell(value)}, nil
+	cell := secret.NewCell(value)
+	cell.Set(value, expiry(c))
+	return swap.Credential{Policy: c, Placeholder: placeholder, Value: cell}, nil
 }
 
 // searchAtRest answers the supervisor's question whether one of the credentials
@@ -239,7 +246,7 @@ func (p *proxyStage) searchAtRest(credentials []swap.Credential) error {
 // newAuthority makes the session's CA. It is constrained to the session's
 // names where no name can be added later.
 func (p *proxyStage) newAuthority() (*ca.Authority, error) {
-	names, closed := p.rules.Names()
+	names, closed := p.rules.Load().Names()
 	switch {
 	case !closed:
 		names = nil // unconstrained
@@ -255,9 +262,9 @@ func (p *proxyStage) newServer(authority *ca.Authority, credentials []swap.Crede
 	if err != nil {
 		return err
 	}
-	p.names = dns.New(policy.Canonical, p.rules.Name)
+	p.names = dns.New(policy.Canonical, func(host string) bool { return p.rules.Load().Name(host) })
 	p.server, err = proxy.New(proxy.Config{
-		Rules: p.rules, Names: p.names, CA: authority, Credentials: swap.New(credentials),
+		Rules: p.rules.Load(), Names: p.names, CA: authority, Credentials: swap.New(credentials),
 		Sink: p.records, Origin: proxy.KernelOrigin(netns.OwnAddr4, netns.OwnAddr6),
 		Limits: p.spec.Session.Limits, Logger: p.log, Via: via,
 	})
@@ -266,7 +273,10 @@ func (p *proxyStage) newServer(authority *ca.Authority, credentials []swap.Crede
 
 func (p *proxyStage) untilClosed() error {
 	for {
-		_, files, err := p.control.receive()
+		m, files, err := p.control.receive()
+		if err == nil {
+			err = p.control.send(p.answer(m, files))
+		}
 		closeAll(files)
 		if err != nil {
 			return errors.Join(p.server.Close(), p.stub.Close(), p.relays.Close())

@@ -27,6 +27,7 @@ type state struct {
 	Command string    `json:"command"`
 	Cgroup  string    `json:"cgroup"`
 	Started time.Time `json:"started"`
+	Stored  []string  `json:"stored,omitempty"` // names in the store that the session uses, or may
 }
 
 // stateDir is a session's own directory. Its lock is held for as long as the

@@ -12,7 +12,6 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
-	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
@@ -49,29 +48,66 @@ func (s *Server) change(rules Rules, credentials *swap.Set) (old, next *generati
 	return old, next
 }
 
-// Reload judges by rules and swaps credentials from now on. Requests under way
-// finish, as long as rules allow them too; everything that rules would refuse,
-// or send elsewhere, is ended: requests, WebSockets, tunnels, idle connections.
-// What was captured stays usable where rules capture it too. After an error all
-// is as it was.
+// Reload judges by rules, swaps credentials and uses the fresh values from now
+// on. The values, by credential's name, go into the credentials' cells. Requests
+// under way finish, as long as rules allow them too; everything that rules would
+// refuse, or send elsewhere, is ended: requests, WebSockets, tunnels, idle
+// connections. What was captured stays usable where rules capture it too. After
+// an error all is as it was, and the fresh values are still the caller's.
 //
 // Answers are searched for the new values, and for all before, from the next
 // read on.
-func (s *Server) Reload(rules Rules, credentials *swap.Set) error {
+func (s *Server) Reload(rules Rules, credentials *swap.Set, fresh map[string]Fresh) error {
 	if rules == nil || credentials == nil {
 		return errors.New("reload proxy: no rules or credentials")
 	}
-	if err := teach(s.scrubber, credentials); err != nil {
+	if err := s.teachFresh(credentials, fresh); err != nil {
 		return fmt.Errorf("reload proxy: %w", err)
 	}
 	if err := s.bindMinters(credentials); err != nil {
 		return fmt.Errorf("reload proxy: %w", err)
 	}
 	old, next := s.change(rules, withMinted(credentials, s.vault.rebind(rules)))
+	setFresh(credentials, fresh)
 	for _, c := range s.open() {
 		c.tighten(old, next)
 	}
 	return nil
+}
+
+// Rotate is Reload with the rules and credentials as they are.
+func (s *Server) Rotate(fresh map[string]Fresh) error {
+	all := s.current.Load().credentials.Load()
+	if err := s.teachFresh(all, fresh); err != nil {
+		return fmt.Errorf("rotate credentials: %w", err)
+	}
+	setFresh(all, fresh)
+	s.change(nil, nil)
+	return nil
+}
+
+// teachFresh makes answers be searched for values before any request can carry
+// them.
+func (s *Server) teachFresh(credentials *swap.Set, fresh map[string]Fresh) error {
+	all := credentials.Credentials()
+	for name, f := range fresh {
+		at := slices.IndexFunc(all, func(c swap.Credential) bool { return c.Policy.Name == name })
+		if at < 0 {
+			return fmt.Errorf("credential %q: the session has none of that name", name)
+		}
+		if err := teachOne(s.scrubber, &all[at], f.Value); err != nil {
+			return fmt.Errorf("credential %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func setFresh(credentials *swap.Set, fresh map[string]Fresh) {
+	for _, c := range credentials.Credentials() {
+		if f, ok := fresh[c.Policy.Name]; ok {
+			c.Value.Set(f.Value, f.Expires)
+		}
+	}
 }
 
 // unbinds reports whether some host has a credential before and none after.
@@ -88,31 +124,6 @@ func unbinds(before, after *swap.Set) bool {
 		}
 	}
 	return false
-}
-
-// Rotate replaces the values of credentials that the session has, by name. It
-// takes the fresh ones over, into the credentials' cells; requests that are
-// under way finish with what they were sent with. After an error all is as it
-// was, and the fresh values are still the caller's.
-func (s *Server) Rotate(fresh map[string]Fresh) error {
-	all := s.current.Load().credentials.Load().Credentials()
-	for name, f := range fresh {
-		at := slices.IndexFunc(all, func(c swap.Credential) bool { return c.Policy.Name == name })
-		if at < 0 {
-			return fmt.Errorf("rotate credential %q: the session has none of that name", name)
-		}
-		// First: no answer may hold a value that is not searched for.
-		if err := s.scrubber.Add([]scrub.Pair{{Secret: f.Value, Placeholder: all[at].Placeholder}}); err != nil {
-			return fmt.Errorf("rotate credential %q: %w", name, err)
-		}
-	}
-	for _, c := range all {
-		if f, ok := fresh[c.Policy.Name]; ok {
-			c.Value.Set(f.Value, f.Expires)
-		}
-	}
-	s.change(nil, nil)
-	return nil
 }
 
 // Fresh is a credential's next value.

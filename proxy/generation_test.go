@@ -48,7 +48,7 @@ func (r *rig) reload(t *testing.T, session *policy.Session) {
 	}
 	rules, err := policy.Compile(session)
 	if err == nil {
-		err = r.server.Reload(rules, swap.New(credentials))
+		err = r.server.Reload(rules, swap.New(credentials), nil)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -89,10 +89,12 @@ type Server struct {
 
 	current  atomic.Pointer[generation]
 	changing sync.Mutex // held while current is replaced
-	vault    vault
-	scrubber *scrub.Scrubber
-	cookies  *cookies
-	h2       *http.Server
+	// collector runs when connections of a generation before were closed.
+	collector *time.Timer
+	vault     vault
+	scrubber  *scrub.Scrubber
+	cookies   *cookies
+	h2        *http.Server
 
 	ctx       context.Context // ended by Close
 	cancel    context.CancelFunc
@@ -135,7 +137,9 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	first := &generation{rules: config.Rules, upstream: newUpstream(config)}
+	s.collector = time.AfterFunc(forgetAfter, collect)
+	s.collector.Stop()
+	first := &generation{rules: config.Rules, upstream: newUpstream(config, func() { s.collector.Reset(forgetAfter) })}
 	first.credentials.Store(config.Credentials)
 	s.current.Store(first)
 	if err := s.bindMinters(config.Credentials); err != nil {
@@ -212,6 +216,7 @@ func (s *Server) Close() error {
 		}
 	}
 	s.current.Load().upstream.retire()
+	s.collector.Stop()
 	s.vault.wipe()
 	s.scrubber.Wipe()
 	return errors.Join(errs...)

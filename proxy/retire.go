@@ -9,9 +9,12 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // upstreamConn is a connection that its upstream can close when nobody needs it
@@ -88,7 +91,19 @@ func (u *upstream) retire() {
 	}
 }
 
+// forgetAfter is how long the goroutines of closed connections have to end.
+const forgetAfter = 100 * time.Millisecond
+
+// collect frees what requests left on the heap of values that are good no more,
+// which is overwritten then where GODEBUG has clobberfree=1. Pools let go of
+// theirs at the second collection.
+func collect() {
+	runtime.GC()
+	debug.FreeOSMemory()
+}
+
 func (u *upstream) closeAll() {
+	defer u.gone()
 	u.opening.Lock()
 	conns := make([]*upstreamConn, 0, len(u.open))
 	for c := range u.open {

@@ -52,10 +52,12 @@ type upstream struct {
 	open    map[*upstreamConn]struct{}
 	users   atomic.Int64 // requests that may use a connection
 	retired atomic.Bool  // no others will come
+	gone    func()       // called when the connections are closed
 }
 
-func newUpstream(config Config) *upstream {
+func newUpstream(config Config, gone func()) *upstream {
 	first := &upstream{
+		gone: gone,
 		dialer: &dialer{
 			resolver: config.Resolver, own: config.OwnAddresses,
 			via: config.Via, logger: config.Logger, told: &once{},
@@ -119,6 +121,7 @@ func (u *upstream) renew(rules Rules) *upstream {
 	renewed.rules = rules
 	next := &upstream{
 		rules:       rules,
+		gone:        u.gone,
 		dialer:      &renewed,
 		roots:       u.roots,
 		connections: u.connections,

@@ -86,6 +86,7 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 	if config.Profile, err = policy.Choose(config.Policy, f.profile, command[0]); err != nil {
 		return config, err
 	}
+	config.Reread = e.reread(f, config, command[0])
 	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.allow) == 0 {
 		e.say("no policy, so no credential and no egress; --with NAME, --allow HOST or --policy FILE give some")
 	}
@@ -140,13 +141,32 @@ func (e *env) readPolicy(f runFlags, config *enforcer.Config) error {
 	return err
 }
 
+// reread reads policy and profile as they were read for config.
+func (e *env) reread(f runFlags, config enforcer.Config, command string) func() (enforcer.Reread, error) {
+	return func() (enforcer.Reread, error) {
+		config.Policy, config.Trusted = nil, false
+		if err := e.readPolicy(f, &config); err != nil {
+			return enforcer.Reread{}, err
+		}
+		profile, err := policy.Choose(config.Policy, f.profile, command)
+		return enforcer.Reread{Policy: config.Policy, Trusted: config.Trusted, Profile: profile}, err
+	}
+}
+
 // relaySignals passes on what is sent to us. A terminal's own signals reach
-// the agent through its pty and the line discipline.
+// the agent through its pty and the line discipline. SIGHUP is a terminal's
+// hangup, and a service's reload: which, the controlling terminal tells that
+// only the former has.
 func relaySignals(session *enforcer.Session) (stop func()) {
+	attached := hasTerminal()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
 		for sig := range signals {
+			if sig == syscall.SIGHUP && !attached {
+				go session.Reload() // says itself how it went
+				continue
+			}
 			// The agent may have ended meanwhile.
 			_ = session.Signal(sig.(syscall.Signal))
 		}

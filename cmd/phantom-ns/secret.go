@@ -74,6 +74,7 @@ func (e *env) secretSet(name, provider, file string, hosts []string) error {
 		return err
 	}
 	e.say("stored %s, bound to %s", name, strings.Join(entry.Hosts, ", "))
+	e.tellSessions(name, false)
 	return nil
 }
 
@@ -166,7 +167,11 @@ func (e *env) secretRemoveCommand() *cobra.Command {
 			if err := e.needRoot(); err != nil {
 				return err
 			}
-			return secret.NewStore("").Remove(args[0])
+			if err := secret.NewStore("").Remove(args[0]); err != nil {
+				return err
+			}
+			e.tellSessions(args[0], true)
+			return nil
 		},
 	}
 }

@@ -129,7 +129,7 @@ func fillIn(d Declared, source string, hosts []string, preset Provider) Credenti
 	c := Credential{
 		Name: d.Name, Source: source, Provider: preset.Name, Env: d.Env, Hosts: hosts, Positions: d.Positions,
 		Outbound: d.Outbound, Allow: d.Allow, Anonymous: cmp.Or(d.Anonymous, preset.Anonymous, AnonymousDeny),
-		Challenge: preset.Challenge, Captures: d.Captures, Grant: d.Grant, Rule: d.Rule,
+		Challenge: preset.Challenge, Captures: d.Captures, Grant: d.Grant, Lifetime: d.Lifetime, Rule: d.Rule,
 	}
 	if c.Captures == nil {
 		c.Captures = preset.Captures

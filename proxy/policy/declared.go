@@ -43,6 +43,7 @@ var credentialKeys = keys[Declared]{
 	"placeholder": readShape,
 	"captures":    readCaptures,
 	"grant":       readGrant,
+	"lifetime":    readLifetime,
 }
 
 var maskedFileKeys = keys[MaskedFile]{
@@ -83,6 +84,9 @@ func readCredentials(r *reader, n *node, f *File) error {
 		d := Declared{Name: name, Rule: r.rule(e.key)}
 		if _, err := readMap(r, e.value, "credentials", credentialKeys, &d); err != nil {
 			return err
+		}
+		if d.Lifetime > 0 && strings.HasPrefix(d.From, "env:") {
+			return r.fail(e.key, "credentials.lifetime: a variable of the environment has no later value")
 		}
 		f.Credentials = append(f.Credentials, d)
 	}

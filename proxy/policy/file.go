@@ -2,7 +2,10 @@
 
 package policy
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // File is a policy as written, checked and in canonical spelling, defaults not
 // filled in: nil slices and zero values stand for keys that are absent, unless
@@ -46,7 +49,8 @@ type Declared struct {
 	Placeholder *Shape
 	Captures    []Capture
 	Grant       *Grant
-	Rule        string // "file:line"
+	Lifetime    time.Duration // 0: none
+	Rule        string        // "file:line"
 }
 
 // MaskedFile is a file the agent sees a copy of, with a placeholder in it.

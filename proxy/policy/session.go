@@ -2,7 +2,10 @@
 
 package policy
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Session is everything the proxy needs to know of one session. It holds no
 // secret and crosses processes as JSON. Hosts are canonical; defaults are
@@ -24,20 +27,21 @@ type Session struct {
 
 // Credential is one credential of a session, resolved: never its value.
 type Credential struct {
-	Name        string     `json:"name"`
-	Source      string     `json:"source"`             // as in the policy: "store:openai"
-	Provider    string     `json:"provider,omitempty"` // "" for none
-	Env         []string   `json:"env,omitempty"`      // variables the placeholder appears in
-	Hosts       []string   `json:"hosts"`              // canonical, or "*." and canonical
-	Positions   []Position `json:"positions"`          // where a client may put it
-	Outbound    *Position  `json:"outbound,omitempty"` // where upstream wants it; nil: where it came
-	Allow       []Allow    `json:"allow"`              // empty: nothing
-	Anonymous   Anonymous  `json:"anonymous"`
-	Challenge   string     `json:"challenge,omitempty"` // WWW-Authenticate of our own 401
-	Placeholder Shape      `json:"placeholder"`
-	Captures    []Capture  `json:"captures,omitzero"` // nil: the general ones of OAuth 2.0
-	Grant       *Grant     `json:"grant,omitempty"`   // not nil: its value is a client's secret, traded in for tokens
-	Rule        string     `json:"rule"`              // "file:line" or "--with"
+	Name        string        `json:"name"`
+	Source      string        `json:"source"`             // as in the policy: "store:openai"
+	Provider    string        `json:"provider,omitempty"` // "" for none
+	Env         []string      `json:"env,omitempty"`      // variables the placeholder appears in
+	Hosts       []string      `json:"hosts"`              // canonical, or "*." and canonical
+	Positions   []Position    `json:"positions"`          // where a client may put it
+	Outbound    *Position     `json:"outbound,omitempty"` // where upstream wants it; nil: where it came
+	Allow       []Allow       `json:"allow"`              // empty: nothing
+	Anonymous   Anonymous     `json:"anonymous"`
+	Challenge   string        `json:"challenge,omitempty"` // WWW-Authenticate of our own 401
+	Placeholder Shape         `json:"placeholder"`
+	Captures    []Capture     `json:"captures,omitzero"`  // nil: the general ones of OAuth 2.0
+	Grant       *Grant        `json:"grant,omitempty"`    // not nil: its value is a client's secret, traded in for tokens
+	Lifetime    time.Duration `json:"lifetime,omitempty"` // how long a value is used: before its end it is fetched again; 0: for the whole session
+	Rule        string        `json:"rule"`               // "file:line" or "--with"
 
 	// Of what a capture mints, which [Compile] derives and no session holds:
 	Minted   bool     `json:"-"` // it has a value when an answer had one

@@ -118,6 +118,8 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	if s.Stderr != nil {
 		p.Cmd.Stderr = s.Stderr
 	}
+	// Without the test's own terminal: with one, SIGHUP means another thing.
+	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// A hung session is asked first, so that it can sweep up after itself.
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
 	p.WaitDelay = 5 * time.Second

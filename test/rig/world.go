@@ -65,6 +65,9 @@ func New(t testing.TB) *World {
 	return w
 }
 
+// T is the test that the world is for.
+func (w *World) T() testing.TB { return w.t }
+
 // live is the world's thread. It never unlocks: the runtime then ends the
 // thread with the goroutine, and the namespaces go with it.
 func (w *World) live(scratch string, entered chan<- error) {

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enforcer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
+)
+
+// stageRenew is where a renewal is reported to have failed.
+const stageRenew = "renew"
+
+// answer does what the supervisor asks of a serving proxy.
+func (p *proxyStage) answer(m message, files []*os.File) message {
+	if m.Kind != msgRenew {
+		return message{Kind: msgFailed, Stage: stageRenew, Text: fmt.Sprintf("unknown message %q", m.Kind)}
+	}
+	if err := p.renew(m, files); err != nil {
+		return message{Kind: msgFailed, Stage: stageRenew, Text: err.Error()}
+	}
+	return message{Kind: msgRenewed}
+}
+
+// renew goes over to another session and to fresh values, all of it or none.
+func (p *proxyStage) renew(m message, files []*os.File) error {
+	if len(m.Revoked) > 0 {
+		return p.revoke(m.Revoked)
+	}
+	if len(files) != 1+len(m.Fresh) {
+		return fmt.Errorf("%d descriptors for %d values", len(files), len(m.Fresh))
+	}
+	next := new(policy.Session)
+	if err := json.NewDecoder(files[0]).Decode(next); err != nil {
+		return fmt.Errorf("read session: %w", err)
+	}
+	rules, err := policy.Compile(next)
+	if err != nil {
+		return err
+	}
+	credentials, err := p.carryOver(next)
+	if err != nil {
+		return err
+	}
+	fresh, err := p.takeFresh(next, m.Fresh, files[1:])
+	if err == nil {
+		err = p.server.Reload(rules, swap.New(credentials), fresh)
+	}
+	if err != nil {
+		for _, f := range fresh {
+			f.Value.Wipe()
+		}
+		return err
+	}
+	p.rules.Store(rules)
+	p.revokeOthers(next)
+	return nil
+}
+
+// carryOver gives the next session's credentials the placeholders that the
+// agent has, and the cells that their values are in.
+func (p *proxyStage) carryOver(next *policy.Session) ([]swap.Credential, error) {
+	var all []swap.Credential
+	for i := range next.Credentials {
+		c := &next.Credentials[i]
+		had, ok := p.credentials[c.Name]
+		if !ok {
+			return nil, fmt.Errorf("credential %q: the agent has no placeholder for it", c.Name)
+		}
+		had.Policy = c
+		all = append(all, had)
+	}
+	return all, nil
+}
+
+func (p *proxyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (map[string]secret.Fresh, error) {
+	fresh := make(map[string]secret.Fresh, len(names))
+	for i, name := range names {
+		at := slices.IndexFunc(next.Credentials, func(c policy.Credential) bool { return c.Name == name })
+		if at < 0 {
+			return fresh, fmt.Errorf("credential %q: not the session's", name)
+		}
+		entry, err := readValue(pipes[i])
+		if err == nil && p.credentials[name].Minter != nil {
+			entry.Value.Wipe() // a login, which renews itself
+			continue
+		}
+		value := entry.Value
+		if err == nil {
+			value, err = usable(&next.Credentials[at], value)
+		}
+		if err != nil {
+			return fresh, fmt.Errorf("credential %q: %w", name, err)
+		}
+		fresh[name] = secret.Fresh{Value: value, Expires: expiry(&next.Credentials[at])}
+	}
+	return fresh, nil
+}
+
+// readValue reads one helper's answer.
+func readValue(pipe *os.File) (secret.Entry, error) {
+	// Ignored where the pipe takes no deadline: the helper has its own.
+	_ = pipe.SetReadDeadline(time.Now().Add(credentialDeadline))
+	return secret.ReadReply(pipe)
+}
+
+// expiry is when a value that was fetched now is not used any more.
+func expiry(c *policy.Credential) time.Time {
+	if c.Lifetime == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(c.Lifetime)
+}
+
+var errNotOurs = errors.New("not the session's")
+
+// revoke ends the use of credentials.
+func (p *proxyStage) revoke(names []string) error {
+	for _, name := range names {
+		c, ok := p.credentials[name]
+		if !ok {
+			return fmt.Errorf("credential %q: %w", name, errNotOurs)
+		}
+		c.Value.Wipe()
+	}
+	return p.server.Rotate(nil) // connections that carried them
+}
+
+// revokeOthers wipes what the session uses no more. Its cell stays, for a
+// session that takes it back.
+func (p *proxyStage) revokeOthers(next *policy.Session) {
+	for name, c := range p.credentials {
+		if !slices.ContainsFunc(next.Credentials, func(other policy.Credential) bool { return other.Name == name }) {
+			c.Value.Wipe()
+		}
+	}
+}
