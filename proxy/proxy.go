@@ -87,10 +87,9 @@ type Server struct {
 	limits policy.Limits
 	logger *slog.Logger
 
-	current  atomic.Pointer[generation]
-	changing sync.Mutex // held while current is replaced
-	// collector runs when connections of a generation before were closed.
-	collector *time.Timer
+	current   atomic.Pointer[generation]
+	changing  sync.Mutex // held while current is replaced
+	forgetter forgetter
 	vault     vault
 	scrubber  *scrub.Scrubber
 	cookies   *cookies
@@ -137,9 +136,7 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.collector = time.AfterFunc(forgetAfter, collect)
-	s.collector.Stop()
-	first := &generation{rules: config.Rules, upstream: newUpstream(config, func() { s.collector.Reset(forgetAfter) })}
+	first := &generation{rules: config.Rules, upstream: newUpstream(config, s.forgetter.begin)}
 	first.credentials.Store(config.Credentials)
 	s.current.Store(first)
 	if err := s.bindMinters(config.Credentials); err != nil {
@@ -216,7 +213,7 @@ func (s *Server) Close() error {
 		}
 	}
 	s.current.Load().upstream.retire()
-	s.collector.Stop()
+	s.forgetter.stop()
 	s.vault.wipe()
 	s.scrubber.Wipe()
 	return errors.Join(errs...)

@@ -9,12 +9,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // upstreamConn is a connection that its upstream can close when nobody needs it
@@ -89,17 +86,6 @@ func (u *upstream) retire() {
 	for _, t := range all {
 		t.CloseIdleConnections()
 	}
-}
-
-// forgetAfter is how long the goroutines of closed connections have to end.
-const forgetAfter = 100 * time.Millisecond
-
-// collect frees what requests left on the heap of values that are good no more,
-// which is overwritten then where GODEBUG has clobberfree=1. Pools let go of
-// theirs at the second collection.
-func collect() {
-	runtime.GC()
-	debug.FreeOSMemory()
 }
 
 func (u *upstream) closeAll() {

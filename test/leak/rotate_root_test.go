@@ -36,6 +36,7 @@ type rotating struct {
 func startRotating(t *testing.T, world *rig.World, from, more string) *rotating {
 	t.Helper()
 	r := &rotating{inUse: &inUse{world: world}, t: t, upstream: rig.NewUpstream(t, world.Listen)}
+	r.upstream.OnlyHTTP1() // of an h2 connection net/http keeps the fields for 30 s after its end
 	r.upstream.Serve(host, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		fmt.Fprintf(w, "sent %s", q.Header.Get("Authorization"))
 	}))

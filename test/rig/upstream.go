@@ -97,6 +97,9 @@ func (u *Upstream) close() {
 	}
 }
 
+// OnlyHTTP1 makes it offer no h2. It is called before the first connection.
+func (u *Upstream) OnlyHTTP1() { u.server.TLSConfig.NextProtos = []string{"http/1.1"} }
+
 // Serve plays host with h from now on.
 func (u *Upstream) Serve(host string, h http.Handler) {
 	u.mu.Lock()
