@@ -76,15 +76,14 @@ func (u *upstream) leave() {
 // retire closes the connections when the last request has left.
 func (u *upstream) retire() {
 	u.retired.Store(true)
-	if u.users.Load() == 0 {
-		u.closeAll()
-		return
-	}
 	u.mu.Lock()
 	all := slices.AppendSeq([]*connPool{u.common}, maps.Values(u.extra))
 	u.mu.Unlock()
 	for _, t := range all {
-		t.CloseIdleConnections()
+		t.CloseIdleConnections() // they keep none from now on either
+	}
+	if u.users.Load() == 0 {
+		u.closeAll()
 	}
 }
 
