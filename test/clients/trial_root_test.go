@@ -23,13 +23,14 @@ type api struct {
 	variable string // where the placeholder appears
 	prefix   string // of a real key
 	length   int    // of a real key
+	bind     bool   // the provider knows no host: the policy binds it to this one
 	play     func(*rig.Upstream, string) http.Handler
 }
 
 var (
-	openai    = api{"openai", "api.openai.com", "OPENAI_API_KEY", "sk-proj-", 164, (*rig.Upstream).OpenAI}
-	anthropic = api{"anthropic", "api.anthropic.com", "ANTHROPIC_API_KEY", "sk-ant-api03-", 108, (*rig.Upstream).Anthropic}
-	github    = api{"github", "api.github.com", "GITHUB_TOKEN", "ghp_", 40, (*rig.Upstream).GitHub}
+	openai    = api{"openai", "api.openai.com", "OPENAI_API_KEY", "sk-proj-", 164, false, (*rig.Upstream).OpenAI}
+	anthropic = api{"anthropic", "api.anthropic.com", "ANTHROPIC_API_KEY", "sk-ant-api03-", 108, false, (*rig.Upstream).Anthropic}
+	github    = api{"github", "api.github.com", "GITHUB_TOKEN", "ghp_", 40, false, (*rig.Upstream).GitHub}
 )
 
 // trial is one session of one client with one upstream and one real key.
@@ -58,7 +59,11 @@ func newTrial(t *testing.T, a api) *trial {
 // run runs the command as the agent, after it has printed its environment.
 func (tr *trial) run(args ...string) rig.Result {
 	tr.Helper()
-	policy := "version: 1\ncredentials:\n  " + tr.api.provider + ":\n    from: " + tr.world.Secret(tr.api.provider, tr.key) + "\n" + tr.upstream.Hosts()
+	policy := "version: 1\ncredentials:\n  " + tr.api.provider + ":\n    from: " + tr.world.Secret(tr.api.provider, tr.key) + "\n"
+	if tr.api.bind {
+		policy += "    hosts: [" + tr.api.host + "]\n"
+	}
+	policy += tr.upstream.Hosts()
 	tr.tap = tr.world.Tap(nil)
 	tr.result = tr.world.Run(rig.Session{
 		Policy: policy, Flags: tr.flags,

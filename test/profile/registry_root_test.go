@@ -6,12 +6,13 @@ package profile
 
 import (
 	"archive/tar"
-	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"fmt"
 	"net/http"
 	"testing"
+
+	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
 // npmRegistry plays host with one package, hello, that names the host.
@@ -51,7 +52,7 @@ func npmRegistry(t *testing.T, host string) http.Handler {
 func pipIndex(t *testing.T) http.Handler {
 	t.Helper()
 	const wheel = "hello-1.0-py3-none-any.whl"
-	packed := pack(t, [][2]string{
+	packed := rig.Zip(t, [][2]string{
 		{"hello/__init__.py", "text = 'hello'\n"},
 		{"hello-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n"},
 		{"hello-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
@@ -72,31 +73,11 @@ func goProxy(t *testing.T) http.Handler {
 	const mod = "module hello.test/x\n"
 	answers := map[string][]byte{
 		"info": []byte(`{"Version":"v1.0.0"}`), "mod": []byte(mod),
-		"zip": pack(t, [][2]string{{"hello.test/x@v1.0.0/go.mod", mod}, {"hello.test/x@v1.0.0/x.go", "package x\n"}}),
+		"zip": rig.Zip(t, [][2]string{{"hello.test/x@v1.0.0/go.mod", mod}, {"hello.test/x@v1.0.0/x.go", "package x\n"}}),
 	}
 	mux := http.NewServeMux()
 	for kind, data := range answers {
 		mux.HandleFunc("GET /hello.test/x/@v/v1.0.0."+kind, func(w http.ResponseWriter, _ *http.Request) { w.Write(data) })
 	}
 	return mux
-}
-
-// pack makes a zip archive of names and texts.
-func pack(t *testing.T, files [][2]string) []byte {
-	t.Helper()
-	var packed bytes.Buffer
-	archive := zip.NewWriter(&packed)
-	for _, f := range files {
-		file, err := archive.Create(f[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := file.Write([]byte(f[1])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := archive.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return packed.Bytes()
 }
