@@ -49,7 +49,10 @@ func scanINI(data []byte) ([]field, error) {
 		if rest == "" || strings.ContainsRune("#;!", rune(rest[0])) {
 			continue
 		}
-		end := continued(all, i)
+		end, err := continued(all, i)
+		if err != nil {
+			return nil, err
+		}
 		f := readOption(section, rest, l.at.start+start)
 		f.entry = span{l.at.start + entryStart(l.text, start), all[end].at.end}
 		if end > i {
@@ -86,19 +89,27 @@ func closing(header string) int {
 	return -1
 }
 
+// maxContinued bounds how far backslashes lead: every line of such a chain is
+// looked at with all that follow.
+const maxContinued = 64
+
 // continued returns the last line of the field that begins on line i: a
 // backslash leads on to the next, and so does deeper indentation.
-func continued(all []line, i int) int {
-	deep, end := indent(all[i].text), i
+func continued(all []line, i int) (int, error) {
+	deep, end, chained := indent(all[i].text), i, 0
 	for next := i + 1; next < len(all); next++ {
-		follows := strings.HasSuffix(all[next-1].text, `\`)
 		deeper := indent(all[next].text) > deep && strings.TrimSpace(all[next].text) != ""
-		if !follows && !deeper {
-			break
+		if !deeper {
+			if !strings.HasSuffix(all[next-1].text, `\`) {
+				break
+			}
+			if chained++; chained > maxContinued {
+				return 0, errNesting
+			}
 		}
 		end = next
 	}
-	return end
+	return end, nil
 }
 
 func readOption(section, text string, at int) field {

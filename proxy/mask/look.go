@@ -18,10 +18,12 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
-// Bounds of what is read: a credential file is a page, not a database.
+// Bounds of what is read: a credential file is a page, not a database. In JSON
+// agents keep their history beside their logins.
 const (
-	maxFile = 1 << 20 // bytes
-	maxKept = 64      // files of one folder
+	maxFile = 1 << 20  // bytes
+	maxJSON = 16 << 20 // bytes
+	maxKept = 64       // files of one folder
 )
 
 // place is a credential file or folder that there is.
@@ -116,7 +118,7 @@ func (f *found) add(named, name string) *place {
 var (
 	errNoFile   = errors.New("not a regular file")
 	errNoFolder = errors.New("not a folder")
-	errLarge    = fmt.Errorf("larger than %d bytes", maxFile)
+	errLarge    = fmt.Errorf("larger than %d bytes, or %d of JSON", maxFile, maxJSON)
 )
 
 // read reads a place as far as its copy needs it.
@@ -128,13 +130,17 @@ func (p *place) read() {
 		p.files, p.unread = keepFiles(p.path, p.keep)
 		return
 	}
-	if p.format != "" {
-		p.data, p.unread = readFile(p.path)
+	switch p.format {
+	case "":
+	case policy.FormatJSON:
+		p.data, p.unread = readFile(p.path, maxJSON)
+	default:
+		p.data, p.unread = readFile(p.path, maxFile)
 	}
 }
 
 // readFile reads a regular file, and nothing that merely has its name.
-func readFile(name string) ([]byte, error) {
+func readFile(name string, limit int64) ([]byte, error) {
 	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -148,8 +154,8 @@ func readFile(name string) ([]byte, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errNoFile
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(data) > maxFile {
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
 		err = errLarge
 	}
 	return data, err
@@ -170,7 +176,7 @@ func keepFiles(dir string, keep []string) ([]File, error) {
 		}
 		var st unix.Stat_t
 		name := filepath.Join(dir, e.Name())
-		data, err := readFile(name)
+		data, err := readFile(name, maxFile)
 		if err == nil && unix.Lstat(name, &st) == nil && !strings.Contains(string(data), "PRIVATE KEY") {
 			files = append(files, File{e.Name(), st.Uid, st.Gid, st.Mode & 0o777, data})
 		}
@@ -225,5 +231,5 @@ func reason(err error) string {
 }
 
 var ownErrors = []error{
-	errEncoding, errHeader, errToken, errURL, errNesting, errTrailing, errTOML, errYAML, errNoFile, errNoFolder, errLarge,
+	errEncoding, errHeader, errToken, errURL, errNesting, errTrailing, errMany, errTOML, errYAML, errNoFile, errNoFolder, errLarge,
 }

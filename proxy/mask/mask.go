@@ -3,11 +3,9 @@
 package mask
 
 import (
-	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -124,6 +122,12 @@ func part(c *policy.Credential, placeholder string, number int) string {
 	return parts[number-1]
 }
 
+// maxEdits bounds what is taken out of a file: no tool has that many logins, and
+// each is looked for again in the rest of the file.
+const maxEdits = 1000
+
+var errMany = fmt.Errorf("more than %d credentials", maxEdits)
+
 // errEncoding refuses text that two readers may read differently.
 var errEncoding = errors.New("not UTF-8, or with a NUL byte")
 
@@ -158,7 +162,9 @@ func apply(name string, data []byte, secrets []secret, have credentials) (outcom
 		if i < 0 || at.kind == text && at.value == "" || isReference(name, at.value) {
 			continue
 		}
-		found[i] = true
+		if found[i] = true; len(edits) == maxEdits {
+			return outcome{}, errMany
+		}
 		edits = append(edits, f.edit(at, secrets[i].FileSecret, host, have))
 		dropped = append(dropped, at.value, string(data[at.at.start:at.at.end]))
 	}
@@ -320,86 +326,4 @@ func encode(encoding, real, placeholder string) (string, bool) {
 		return base64.StdEncoding.EncodeToString([]byte(user + ":" + placeholder)), true
 	}
 	return placeholder, true
-}
-
-// net catches what stands where no field is looked for.
-type net struct {
-	dropped []string
-	have    credentials
-}
-
-// minDropped is the shortest value whose repetition is no accident.
-const minDropped = 8
-
-func newNet(dropped []string, have credentials) net {
-	n := net{have: have}
-	for _, value := range dropped {
-		if value = strings.Trim(value, `"'`); len(value) >= minDropped {
-			n.dropped = append(n.dropped, value)
-		}
-	}
-	// The longest first: one may be part of another.
-	slices.SortFunc(n.dropped, func(a, b string) int { return len(b) - len(a) })
-	return n
-}
-
-var (
-	userInfo  = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)([^/\s"'<>@]+)@([^/\s"'<>@?#]*)`)
-	keyShapes = regexp.MustCompile(policy.KeyShapes())
-)
-
-// clean takes out of a part that is to be kept what must not be there.
-func (n net) clean(part string) string {
-	var out strings.Builder
-	done := 0
-	for _, m := range userInfo.FindAllStringIndex(part, -1) {
-		out.WriteString(n.cleanText(part[done:m[0]]))
-		out.WriteString(n.cleanURL(part[m[0]:m[1]]))
-		done = m[1]
-	}
-	out.WriteString(n.cleanText(part[done:]))
-	return out.String()
-}
-
-func (n net) cleanText(part string) string {
-	for _, value := range n.dropped {
-		part = strings.ReplaceAll(part, value, "")
-	}
-	return keyShapes.ReplaceAllString(part, "")
-}
-
-// cleanURL replaces a URL's password, or a user name that is a key.
-func (n net) cleanURL(match string) string {
-	m := userInfo.FindStringSubmatch(match)
-	user, _, hasPassword := strings.Cut(m[2], ":")
-	if !hasPassword && !policy.LooksLikeKey(user) {
-		return n.cleanText(match)
-	}
-	placeholder := n.have.find(policy.FileSecret{}, hostOf(m[3]))
-	switch {
-	case hasPassword && !policy.LooksLikeKey(user):
-		return m[1] + user + ":" + placeholder + "@" + m[3]
-	case placeholder != "":
-		return m[1] + placeholder + "@" + m[3]
-	}
-	return m[1] + m[3]
-}
-
-// render writes the file with its edits, and everything between them cleaned.
-func render(data []byte, edits []edit, n net) []byte {
-	slices.SortStableFunc(edits, func(a, b edit) int {
-		return cmp.Or(cmp.Compare(a.at.start, b.at.start), cmp.Compare(b.at.end, a.at.end))
-	})
-	var out strings.Builder
-	done := 0
-	for _, e := range edits {
-		if e.at.end <= done && done > 0 {
-			continue // inside what an edit before has replaced
-		}
-		out.WriteString(n.clean(string(data[done:max(done, e.at.start)])))
-		out.WriteString(e.text)
-		done = e.at.end
-	}
-	out.WriteString(n.clean(string(data[done:])))
-	return []byte(out.String())
 }

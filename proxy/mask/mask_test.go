@@ -120,7 +120,7 @@ func TestNotUnderstood(t *testing.T) {
 		policy.FormatTOML:           {"a", "a = \"b", "[a\nb = 1\n", "a = 1\nb\n", "a = [1\n", "a = \"b\" c\n"},
 		policy.FormatXML:            {"<a>", "<a></b>", "<a>&x;</a>", "<?xml version='1.0' encoding='latin1'?><a/>", strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100)},
 		policy.FormatINI:            {"[a\nb = c\n", "a = b\x00\n", "a = \xff\n"},
-		policy.FormatNetrc:          {"machine\n", "password x\n", "machine a login b passwd c\n", "machine a password \"b\n"},
+		policy.FormatNetrc:          {"machine\n", "\"\" machine a password b\n", "password x\n", "machine a login b passwd c\n", "machine a password \"b\n"},
 		policy.FormatGitCredentials: {"x", "https://a:b@c\n:://\n"},
 	} {
 		for _, file := range files {
@@ -134,6 +134,35 @@ func TestNotUnderstood(t *testing.T) {
 			if told != "its syntax is broken" && !slices.ContainsFunc(ownErrors, func(own error) bool { return own.Error() == told }) {
 				t.Errorf("%s: %q is told as %q", format, file, told)
 			}
+		}
+	}
+}
+
+// A file that an agent planted for a later session costs no more than others.
+func TestD3HostileFilesAreBounded(t *testing.T) {
+	const size = 128 << 10
+	fill := func(text string) string { return strings.Repeat(text, size/len(text)) }
+	secrets := []secret{{policy.FileSecret{Field: []string{"**", "*token*"}}, false}}
+	for name, c := range map[string]struct {
+		format, file string
+		refused      bool
+	}{
+		"backslashes":     {policy.FormatINI, fill("a\\\n"), true},
+		"indentation":     {policy.FormatINI, fill("a=b\n c=d\n  e=f\n"), false},
+		"macros":          {policy.FormatNetrc, fill("macdef a\n\n"), false},
+		"sequences":       {policy.FormatYAML, fill("- "), true},
+		"logins":          {policy.FormatINI, fill("token=01234567\n"), true},
+		"logins in JSON":  {policy.FormatJSON, "[" + fill(`{"token":"0123456789"},`) + "0]", true},
+		"URLs":            {policy.FormatINI, fill("x://a:b@c "), false},
+		"keys":            {policy.FormatINI, fill("sk-0123456789abcdef "), false},
+		"comments":        {policy.FormatYAML, "a: b\n" + fill("#\n"), false},
+		"inline tables":   {policy.FormatTOML, "a = " + fill("["), true},
+		"quotes":          {policy.FormatNetrc, fill("\""), true},
+		"elements":        {policy.FormatXML, fill("<a>"), true},
+		"objects in JSON": {policy.FormatJSON, fill(`{"a":`), true},
+	} {
+		if _, err := apply(c.format, []byte(c.file), secrets, session()); (err != nil) != c.refused {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package mask
 
 import (
+	"bytes"
 	"errors"
 	"net/url"
 	"strings"
@@ -74,12 +75,12 @@ func (r *netrcReader) quoted() (word, error) {
 
 // skipMacro goes to the empty line that ends a macro.
 func (r *netrcReader) skipMacro() {
-	rest := string(r.data[r.at:])
-	if end := strings.Index(strings.ReplaceAll(rest, "\r\n", " \n"), "\n\n"); end >= 0 {
-		r.at += end + 2
-		return
+	for r.skipLine(); r.at < len(r.data); r.skipLine() {
+		r.at++ // over the line's end
+		if rest := r.data[r.at:]; bytes.HasPrefix(rest, []byte("\n")) || bytes.HasPrefix(rest, []byte("\r\n")) {
+			return
+		}
 	}
-	r.at = len(r.data)
 }
 
 // scanNetrc reads machines with login, password and account.
@@ -89,7 +90,7 @@ func scanNetrc(data []byte) ([]field, error) {
 	machine, inside := "", false
 	for {
 		key, err := r.next(true)
-		if err != nil || key.text == "" {
+		if err != nil || key.at.end == 0 {
 			return fields, err
 		}
 		switch key.text {

@@ -58,7 +58,7 @@ type Reply struct {
 }
 
 // maxReply bounds an answer, in bytes.
-const maxReply = 32 << 20
+const maxReply = 48 << 20
 
 // ReadReply reads the helper's answer.
 func ReadReply(r io.Reader) (reply Reply, err error) {

@@ -60,6 +60,9 @@ func (r *yamlReader) entry(column int, text string) error {
 	for len(r.open) > 0 && r.open[len(r.open)-1].column > column {
 		r.open = r.open[:len(r.open)-1]
 	}
+	if len(r.open) > maxNesting {
+		return errNesting
+	}
 	rest := text[column:]
 	item := rest == "-" || strings.HasPrefix(rest, "- ")
 	// A sequence may stand as deep as the key that it belongs to.
