@@ -32,7 +32,7 @@ check:
 
 # What make test sets up and runs, and how long one package may take. The rig's
 # machines, which have no way out and emulate, say otherwise.
-SETUP   ?= bpf clients keyring bench
+SETUP   ?= bpf clients keyring bench http
 SUITES  ?= ./...
 TIMEOUT ?= 12m
 
@@ -59,6 +59,7 @@ fuzz:
 
 soak: build
 	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...
+	go test -tags $(TAGS),soak -count 1 -timeout 60m -run EightGiB ./proxy
 
 # The agents people use, 2 GB of them: a target of its own.
 agents:

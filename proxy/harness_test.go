@@ -166,6 +166,7 @@ type rig struct {
 	sink     *records
 	logs     *lockedBuffer
 	listener *pairListener
+	longer   time.Duration // that a connection may last
 }
 
 type lockedBuffer struct {
@@ -277,7 +278,7 @@ func (r *rig) dial(dst netip.AddrPort) *net.TCPConn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { client.Close() })
-	client.SetDeadline(time.Now().Add(20 * time.Second)) // a hang is a failure
+	client.SetDeadline(time.Now().Add(20*time.Second + r.longer)) // a hang is a failure
 	select {
 	case r.listener.conns <- &originConn{server, dst}:
 	case <-r.listener.done:

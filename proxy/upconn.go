@@ -210,8 +210,12 @@ type upgraded struct {
 	stop func() bool
 }
 
-func (u *upgraded) Read(p []byte) (int, error)  { return u.conn.br.Read(p) }
-func (u *upgraded) Write(p []byte) (int, error) { return u.conn.conn.Write(p) }
+func (u *upgraded) Read(p []byte) (int, error) { return u.conn.br.Read(p) }
+
+func (u *upgraded) Write(p []byte) (int, error) {
+	u.conn.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return u.conn.conn.Write(p)
+}
 
 func (u *upgraded) Close() error {
 	u.stop()

@@ -57,7 +57,9 @@ func (c *upConn) send(req *http.Request) error {
 	return nil
 }
 
+// write gives an upstream that does not read as long as an agent that does not.
 func (c *upConn) write(p []byte) error {
+	c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	_, err := c.conn.Write(p)
 	return err
 }

@@ -67,7 +67,15 @@ func answers() http.Handler {
 			http.NewResponseController(w).Flush() // with a stated length HTTP/1.1 has no room for trailers
 			w.Header().Set("X-Sum", "42")
 		},
-		"/early": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "enough", http.StatusForbidden) },
+		"/endless": func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				io.WriteString(w, "and on ")
+				http.NewResponseController(w).Flush()
+			}
+		},
+		"/websocket":     websocket,
+		"/websocket/bye": websocket,
+		"/early":         func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "enough", http.StatusForbidden) },
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, _, _ := strings.Cut(r.RequestURI, "?")
@@ -76,6 +84,8 @@ func answers() http.Handler {
 			route(w, r)
 		case strings.HasPrefix(path, "/echo"):
 			echo(w, r)
+		case strings.HasPrefix(path, "/test.Echo/"):
+			grpc(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -113,43 +123,107 @@ func zipped(w http.ResponseWriter, r *http.Request) {
 	z.Close()
 }
 
+// Where install.sh puts the clients of this test.
+const (
+	installed = "/var/cache/phantom-ns-test/http"
+	python    = installed + "/venv/bin/python"
+)
+
+// clients are called as "COMMAND HOST VARIABLE" and print a line for each call.
+var clients = []struct {
+	name    string
+	command []string
+	file    string // of testdata, which is the command's argument
+	calls   int
+}{
+	{"curl", []string{"/bin/sh"}, "curl.sh", 44},
+	{"httpx", []string{python}, "calls_httpx.py", 82},
+	{"grpcio", []string{python}, "calls_grpc.py", 13},
+	{"Node fetch", []string{"node"}, "fetch.mjs", 41},
+	{"websockets", []string{python}, "websocket.py", 44},
+}
+
 // TestClientsSeeNoDifference: the same calls, once straight to the upstream
 // with the real key and once in a session with its placeholder, come to the
 // same statuses and bodies. Range is left out: a host with a credential never
-// gets it (L5).
+// gets it (L5); see TestRangesOfOtherHosts.
 func TestClientsSeeNoDifference(t *testing.T) {
-	client := filepath.Join(t.TempDir(), "client")
-	if err := rig.GoBuild(client, "./test/http/testdata/client"); err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := os.ReadFile("testdata/curl.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Run("Go", func(t *testing.T) {
+		client := filepath.Join(t.TempDir(), "client")
+		if err := rig.GoBuild(client, "./test/http/testdata/client"); err != nil {
+			t.Fatal(err)
+		}
+		program, err := os.ReadFile(client)
+		if err != nil {
+			t.Fatal(err)
+		}
 		tr := newTrial(t)
 		tr.world.Give(rig.Work+"/client", program, 0o755)
 		argument := provider + ":" + variable
 		tr.compare(86, tr.direct(rig.Work+"/client", argument), tr.session("./client", argument))
 	})
-	t.Run("curl", func(t *testing.T) {
-		tr := newTrial(t)
-		tr.world.Give(rig.Work+"/curl.sh", script, 0o644)
-		direct := tr.direct("/bin/sh", rig.Work+"/curl.sh", provider, variable,
-			"--connect-to", provider+":443:"+tr.upstream.Address(), "--cacert", tr.upstream.CA)
-		tr.compare(44, direct, tr.session("/bin/sh", "curl.sh", provider, variable))
-	})
+	for _, c := range clients {
+		t.Run(c.name, func(t *testing.T) {
+			script, err := os.ReadFile("testdata/" + c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr := newTrial(t)
+			tr.world.Give(rig.Work+"/"+c.file, script, 0o644)
+			tr.relay()
+			args := append(c.command[1:], rig.Work+"/"+c.file, provider, variable)
+			tr.compare(c.calls, tr.direct(c.command[0], args...), tr.session(append(c.command[:1:1], args...)...))
+		})
+	}
+}
+
+// TestRangesOfOtherHosts: where no credential is bound, ranges pass.
+func TestRangesOfOtherHosts(t *testing.T) {
+	tr := newTrial(t)
+	text := strings.Repeat("0123456789", 10000)
+	tr.upstream.Serve(files, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Etag", `"one"`)
+		http.ServeContent(w, r, "file.txt", time.Unix(1e9, 0), strings.NewReader(text))
+	}))
+	tr.relay(files)
+	const script = `for o in --http1.1 --http2; do
+for r in 0-99 99990- -10 5-9,100-200 200000-; do
+	curl -sS $o -r $r -w '%{http_code} %{size_download}\n' https://` + files + `/file | sed 's/^--[0-9a-f]*/boundary/' | sha256sum
+	curl -sS $o -r $r -o /dev/null -w "$r %{http_code}\n" https://` + files + `/file
+done
+curl -sS $o -r 0-9 -H 'If-Range: "one"' -w ' %{http_code}\n' https://` + files + `/file
+curl -sS $o -r 0-9 -H 'If-Range: "two"' -w ' %{http_code}\n' https://` + files + `/file | tail -c 20
+done`
+	direct, session := tr.direct("/bin/sh", "-c", script), tr.session("sh", "-c", script)
+	if direct != session || strings.Count(direct, " 206\n") < 8 {
+		t.Errorf("direct:\n%s\nsession:\n%s", direct, session)
+	}
+}
+
+// files is a host without a credential.
+const files = "files.test"
+
+// relay leads the provider's name, and those of more, to the upstream, for the
+// clients beside a session: they need no options then.
+func (tr *trial) relay(more ...string) {
+	tr.Helper()
+	tr.world.Write("/etc/hosts", []byte("127.0.0.1 localhost "+provider+" "+strings.Join(more, " ")+"\n"), 0o644)
+	l, err := tr.world.Listen("tcp", "127.0.0.1:443")
+	if err != nil {
+		tr.Fatal(err)
+	}
+	tr.upstream.Accept(l)
 }
 
 // direct runs a client in the world, beside any session.
 func (tr *trial) direct(name string, args ...string) string {
 	tr.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "DIRECT=" + tr.upstream.Address(), "SSL_CERT_FILE=" + tr.upstream.CA, variable + "=" + tr.key}
+	cmd.Dir = rig.Work
+	cmd.Env = []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin", "DIRECT=" + tr.upstream.Address(), variable + "=" + tr.key,
+		"SSL_CERT_FILE=" + tr.upstream.CA, "CURL_CA_BUNDLE=" + tr.upstream.CA, "NODE_EXTRA_CA_CERTS=" + tr.upstream.CA, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=" + tr.upstream.CA,
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := tr.world.Do(cmd.Run); err != nil {
@@ -163,7 +237,7 @@ func (tr *trial) session(args ...string) string {
 	tr.Helper()
 	r := tr.world.Run(rig.Session{
 		Policy: "version: 1\ncredentials:\n  openai:\n    from: " + tr.world.Secret("openai", tr.key) +
-			"\n" + tr.upstream.Hosts(),
+			"\negress:\n  - host: " + files + "\n" + tr.upstream.Hosts(),
 		Args:    args,
 		Timeout: 3 * time.Minute,
 	})

@@ -21,13 +21,13 @@ import (
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
-// h2spec is pinned by its version, and so by the checksum database.
-const h2spec = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"
-
 // TestH7H2spec: h2spec finds no more fault with the proxy, asked inside a
 // session, than with net/http, asked in the same world.
 func TestH7H2spec(t *testing.T) {
-	program := installH2spec(t)
+	program, err := os.ReadFile(installed + "/h2spec")
+	if err != nil {
+		t.Fatal(err) // see install.sh, group http
+	}
 	tr := newTrial(t)
 	tr.upstream.Serve(provider, http.HandlerFunc(echo)) // h2spec has no key to show
 	tr.world.Give(rig.Work+"/h2spec", program, 0o755)
@@ -41,31 +41,6 @@ func TestH7H2spec(t *testing.T) {
 	if len(proxied) > len(plain) {
 		t.Errorf("the proxy fails %d cases, net/http %d", len(proxied), len(plain))
 	}
-}
-
-// installH2spec builds h2spec outside the module, so that it is no dependency
-// of ours. Once it is there it is not asked for again.
-func installH2spec(t *testing.T) []byte {
-	t.Helper()
-	root, err := rig.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	directory := filepath.Join(root, "build", "h2spec-2.2.1")
-	path := filepath.Join(directory, "h2spec")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		cmd := exec.Command("go", "install", "-trimpath", h2spec)
-		cmd.Dir = t.TempDir()
-		cmd.Env = append(os.Environ(), "GOBIN="+directory, "GOFLAGS=", "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("install h2spec: %v\n%s", err, out)
-		}
-	}
-	program, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return program
 }
 
 // plainH2spec asks a server of net/http.

@@ -72,7 +72,7 @@ func NewUpstream(t testing.TB, listen func(network, address string) (net.Listene
 			return context.WithValue(ctx, connKey{}, u.find(c))
 		},
 	}
-	go u.accept()
+	go u.accept(u.listener)
 	go u.server.Serve(&handshaken{u})
 	t.Cleanup(u.close)
 	return u
@@ -170,9 +170,15 @@ func (u *Upstream) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	return u.ca.Leaf(hello.ServerName)
 }
 
-func (u *Upstream) accept() {
+// Accept serves l too, until the test ends.
+func (u *Upstream) Accept(l net.Listener) {
+	u.t.Cleanup(func() { l.Close() })
+	go u.accept(l)
+}
+
+func (u *Upstream) accept(l net.Listener) {
 	for {
-		c, err := u.listener.Accept()
+		c, err := l.Accept()
 		if err != nil {
 			return
 		}

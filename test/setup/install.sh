@@ -11,6 +11,7 @@
 #     bpf        the pinned clang that rebuilds the BPF objects
 #     keyring    a Secret Service
 #     bench      what the figures are compared with
+#     http       the programs of test/http: Python clients, Node, h2spec
 #     rig        Vagrant, libvirt and QEMU for the other kernels
 #     kernel     QEMU alone, for a quick run on another kernel
 #
@@ -21,7 +22,8 @@
 # another user, with a /tmp and /var/tmp of their own.
 set -euo pipefail
 umask 022
-# A program counts only where every user finds it.
+# A program counts only where every user finds it; Go is the caller's.
+caller=$PATH
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH DEBIAN_FRONTEND=noninteractive
 
@@ -194,10 +196,39 @@ finish_agents() {
 	rm -rf "$1"/node_modules/opencode-linux-*-baseline
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents bpf keyring bench rig kernel)"
+group_http() {
+	need ca-certificates
+	need_for curl curl
+	need_for node nodejs
+	need python3
+	need python3-venv
+}
+
+# h2spec is pinned by its version, and so by the checksum database.
+h2spec=github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+
+after_http() {
+	local dir=$cache/http stamp
+	stamp=$({ cat "$here/http/requirements.txt"; echo "$h2spec"; /usr/bin/python3 -V; } | sha256sum)
+	mkdir -p "$cache"
+	exec 9>"$cache/.lock"
+	flock 9
+	[ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && return
+	say "installing h2spec and the pinned Python clients into $dir"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	/usr/bin/python3 -m venv "$dir/venv"
+	"$dir/venv/bin/pip" install -q --disable-pip-version-check --no-cache-dir -r "$here/http/requirements.txt"
+	# Outside the module: it is no dependency of ours.
+	(cd "$dir" && PATH=$caller GOBIN=$dir GOFLAGS='' CGO_ENABLED=0 go install -trimpath "$h2spec")
+	chmod -R a+rX "$dir"
+	printf '%s\n' "$stamp" >"$dir/.stamp"
+}
+
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents bpf keyring bench http rig kernel)"
 for group; do
 	case $group in
-	demo | clients | agents | bpf | keyring | bench | rig | kernel) "group_$group" ;;
+	demo | clients | agents | bpf | keyring | bench | http | rig | kernel) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done

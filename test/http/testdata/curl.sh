@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The curl client of test/http: curl.sh HOST VARIABLE [OPTION...]. Prints one
+# The curl client of test/http: curl.sh HOST VARIABLE. Prints one
 # line for each call: status, version, length and hash of the body.
 host=$1
 eval "key=\$$2"
-shift 2
+shift $#
 dir=$(mktemp -d) && cd "$dir" || exit 1
 seq 1 1000000 | head -c 5242880 >upload
-head -c 262144 upload >part
 
 call() {
 	name=$1
@@ -24,8 +23,8 @@ for version in --http1.1 --http2; do
 	call post "$@" -d hello=world "https://$host/echo"
 	call json "$@" --json '{"a": "b"}' "https://$host/echo"
 	call form "$@" -H 'Content-Type: multipart/form-data; boundary=x' --data-binary @upload "https://$host/echo"
-	call upload "$@" -T part "https://$host/echo"
-	call 'chunked upload' "$@" -T - "https://$host/echo" <part
+	call upload "$@" -T upload "https://$host/echo"
+	call 'chunked upload' "$@" -T - "https://$host/echo" <upload
 	call delete "$@" -X DELETE "https://$host/echo"
 	call options "$@" -X OPTIONS "https://$host/echo"
 	call 204 "$@" "https://$host/204"
