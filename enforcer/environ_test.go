@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAgentEnvironIsAnAllowList(t *testing.T) {
+func TestL10EnvironIsAnAllowList(t *testing.T) {
 	caller := map[string]string{
 		"TERM": "xterm", "LC_ALL": "C.UTF-8", "PATH": "/opt/tools:/root/bin:relative:/usr/bin",
 		"OPENAI_API_KEY": "sk-proj-0123456789abcdef", "LD_PRELOAD": "/tmp/x.so", "SSH_AUTH_SOCK": "/tmp/agent",

@@ -69,9 +69,9 @@ func TestC1Outbound(t *testing.T) {
 	}
 }
 
-// TestCredentialRefused: what is refused, by status and reason, over both
+// TestC4CredentialRefused: what is refused, by status and reason, over both
 // protocols; nothing of it reaches an upstream.
-func TestCredentialRefused(t *testing.T) {
+func TestC4CredentialRefused(t *testing.T) {
 	quarter := len(placeholder) / 4
 	for _, c := range []struct {
 		name   string

@@ -25,7 +25,7 @@ var refusedAddresses = []string{
 	"3fff::1", "5f00::1", "4000::1", "8.8.4.4", // the last is this host's own in the test
 }
 
-func TestGuard(t *testing.T) {
+func TestN6Guard(t *testing.T) {
 	g := &guard{own: []netip.Addr{netip.MustParseAddr("8.8.4.4")}}
 	for _, text := range refusedAddresses {
 		if err := g.check(netip.MustParseAddr(text)); !errors.Is(err, errDialRefused) {

@@ -83,8 +83,8 @@ func TestConnectionLimit(t *testing.T) {
 	}
 }
 
-// TestHeaderLimit: the session's own limit holds on both protocols.
-func TestHeaderLimit(t *testing.T) {
+// TestD6HeaderLimit: the session's own limit holds on both protocols.
+func TestD6HeaderLimit(t *testing.T) {
 	world := newAuthority(t)
 	up := newRecorder(t, world, nil)
 	session := testSession(up.address(), up.address())

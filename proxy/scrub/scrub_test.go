@@ -116,9 +116,9 @@ func wrapAt(text string, width int, end string) string {
 	return b.String() + text
 }
 
-// TestEveryEncoding is L1 and L4: where a server wrote the real value, the
+// TestL4EveryEncoding is L1 and L4: where a server wrote the real value, the
 // agent reads what the server would have written of the placeholder.
-func TestEveryEncoding(t *testing.T) {
+func TestL4EveryEncoding(t *testing.T) {
 	s := scrubber(t, [2]string{canary, placeholder})
 	for name, encode := range encodings() {
 		t.Run(name, func(t *testing.T) {
@@ -172,8 +172,8 @@ func TestBasicBlobOfAnyUser(t *testing.T) {
 	}
 }
 
-// TestSplitAtEveryByte is L2.
-func TestSplitAtEveryByte(t *testing.T) {
+// TestL2SplitAtEveryByte is L2.
+func TestL2SplitAtEveryByte(t *testing.T) {
 	s := scrubber(t, [2]string{canary, placeholder})
 	for name, encode := range encodings() {
 		body := "a" + encode(canary) + "%4z" + encode(canary)

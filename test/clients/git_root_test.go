@@ -12,10 +12,10 @@ import (
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
-// TestGitClonesAndPushes proves the challenge flow: git asks bare, upstream
+// TestC11GitClonesAndPushes proves the challenge flow: git asks bare, upstream
 // itself answers 401, git sends the placeholder as Basic, and upstream gets the
 // real token; fetch and push alike. The remote is as a user would type it.
-func TestGitClonesAndPushes(t *testing.T) {
+func TestC11GitClonesAndPushes(t *testing.T) {
 	for _, c := range []struct{ name, url string }{
 		{"from the credential helper", "https://github.com/acme/private.git"},
 		{"from the URL", "https://x-access-token:$GITHUB_TOKEN@github.com/acme/private.git"},
