@@ -8,6 +8,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -18,13 +19,26 @@ import (
 // npmRegistry plays host with one package, hello, that names the host.
 func npmRegistry(t *testing.T, host string) http.Handler {
 	t.Helper()
+	archive := packNPM(t, map[string]string{
+		"package/package.json": `{"name":"hello","version":"1.0.0","main":"index.js"}`,
+		"package/index.js":     "module.exports = '" + host + "'\n",
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"name":"hello","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"hello","version":"1.0.0","dist":{"tarball":"https://%s/hello/-/hello-1.0.0.tgz"}}}}`, host)
+	})
+	mux.HandleFunc("GET /hello/-/hello-1.0.0.tgz", func(w http.ResponseWriter, _ *http.Request) { w.Write(archive) })
+	return mux
+}
+
+// packNPM packs a package as npm does.
+func packNPM(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var packed bytes.Buffer
 	zipped := gzip.NewWriter(&packed)
 	archive := tar.NewWriter(zipped)
-	for name, text := range map[string]string{
-		"package/package.json": `{"name":"hello","version":"1.0.0","main":"index.js"}`,
-		"package/index.js":     "module.exports = '" + host + "'\n",
-	} {
+	for name, text := range files {
 		head := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg}
 		if err := archive.WriteHeader(head); err != nil {
 			t.Fatal(err)
@@ -33,19 +47,10 @@ func npmRegistry(t *testing.T, host string) http.Handler {
 			t.Fatal(err)
 		}
 	}
-	if err := archive.Close(); err != nil {
+	if err := errors.Join(archive.Close(), zipped.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := zipped.Close(); err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"name":"hello","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"hello","version":"1.0.0","dist":{"tarball":"https://%s/hello/-/hello-1.0.0.tgz"}}}}`, host)
-	})
-	mux.HandleFunc("GET /hello/-/hello-1.0.0.tgz", func(w http.ResponseWriter, _ *http.Request) { w.Write(packed.Bytes()) })
-	return mux
+	return packed.Bytes()
 }
 
 // pipIndex plays an index (PEP 503) with one wheel, hello.
