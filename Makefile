@@ -61,9 +61,9 @@ soak: build
 	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...
 	go test -tags $(TAGS),soak -count 1 -timeout 60m -run EightGiB ./proxy
 
-# The agents people use, 2 GB of them: a target of its own.
+# The agents people use and a browser, 2.5 GB of them: a target of its own.
 agents:
-	bash test/setup/install.sh agents
+	bash test/setup/install.sh agents browser
 	go test -tags $(TAGS),agents -p 1 -count 1 -timeout $(TIMEOUT) ./test/agents/...
 
 rig:

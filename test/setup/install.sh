@@ -8,6 +8,7 @@
 #     demo       what the demo's agent runs
 #     clients    the programs of test/clients, some from PyPI and npm
 #     agents     the agents of test/agents, from npm and PyPI: 2 GB
+#     browser    Chromium, for test/agents
 #     bpf        the pinned clang that rebuilds the BPF objects
 #     keyring    a Secret Service
 #     bench      what the figures are compared with
@@ -140,6 +141,10 @@ group_clients() {
 		need postgresql
 	fi
 }
+group_browser() {
+	need_for chromium chromium
+	need_for certutil libnss3-tools
+}
 group_agents() {
 	need ca-certificates
 	need git
@@ -225,10 +230,10 @@ after_http() {
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents bpf keyring bench http rig kernel)"
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel)"
 for group; do
 	case $group in
-	demo | clients | agents | bpf | keyring | bench | http | rig | kernel) "group_$group" ;;
+	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done
