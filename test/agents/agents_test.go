@@ -132,11 +132,9 @@ func TestAgentsWorkByTheirNameAlone(t *testing.T) {
 	}
 }
 
-// TestAgentsTrustWithoutVariables says which agents believe a session whose
-// trust variables are taken away: what the mounts alone do.
+// TestAgentsTrustWithoutVariables holds docs/CLIENTS.md to which agents believe
+// a session whose trust variables are taken away: what the mounts alone do.
 func TestAgentsTrustWithoutVariables(t *testing.T) {
-	// Node's own roots; certifi's, where the scan for it does not look.
-	ownRoots := map[string]bool{"gemini-cli": true, "aider": true}
 	var without strings.Builder
 	for _, v := range sandbox.TrustEnv() {
 		name, _, _ := strings.Cut(v, "=")
@@ -150,7 +148,7 @@ func TestAgentsTrustWithoutVariables(t *testing.T) {
 				Flags: []string{"--profile", a.args[0]},
 				Args:  append([]string{"/bin/sh", "-c", "exec env" + without.String() + ` "$@"`, "sh"}, a.args...),
 			}
-			if !ownRoots[a.name] {
+			if rig.Needs(t, a.name) == rig.NeedsMount {
 				tr.run(s)
 				return
 			}

@@ -27,6 +27,9 @@ certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n phantom-ns -i "$NODE_EXTRA_CA_CERT
 // namespaces, at a host that the policy allows. It passes once the session's
 // authority is in its database, and not before.
 func TestChromiumFetchesAPage(t *testing.T) {
+	if need := rig.Needs(t, "Chromium"); need != rig.NeedsDatabase {
+		t.Errorf("the page says that it needs %s", need)
+	}
 	w := rig.New(t)
 	u := rig.NewUpstream(t, w.Listen)
 	u.Serve("page.corp.test", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
