@@ -44,7 +44,8 @@ var layers = [][]string{
 	{"netns/sandbox"},
 	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub", "proxy/mask"},
 	{"proxy/mint"},
-	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit", "proxy/sign"},
+	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit"},
+	{"proxy/sign"},
 }
 
 // exceptions are imports that the rule above cannot express, with the reason.

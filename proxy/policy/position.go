@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/phantom-ns/phantom-ns/proxy/sign"
 )
 
 // PositionKind says in which part of a request a credential stands.
@@ -26,6 +28,7 @@ const (
 	PositionJSON           PositionKind = "json"            // the text at Name, an RFC 6901 pointer, in a body of application/json
 	PositionSubprotocol    PositionKind = "subprotocol"     // Sec-WebSocket-Protocol: X, or anything.X
 	PositionServiceAccount PositionKind = "service_account" // assertions of a Google service account; X is its JSON key
+	PositionHMAC           PositionKind = "hmac"            // an HMAC-SHA256 under X; Name is a sign.Scheme
 	PositionSigV4          PositionKind = "sigv4"           // AWS Signature Version 4, in Authorization or the query; X is a key pair
 )
 
@@ -125,7 +128,7 @@ func (c Credential) immovable() (Position, bool) {
 // this build acts upon is said in [unsupported].
 var (
 	barePositions  = []string{"bearer", "token", "path", "subprotocol", "sigv4", "service_account"}
-	namedPositions = []string{"basic", "header", "query", "cookie", "form", "json", "path", "scheme"}
+	namedPositions = []string{"basic", "header", "query", "cookie", "form", "json", "path", "scheme", "hmac"}
 )
 
 // outboundKinds are those that can be written into any request.
@@ -193,6 +196,10 @@ func positionForm(form, text string) string {
 	case "path":
 		if strings.Trim(text, alphabets["base64url"]+".~") != "" {
 			return "what the segment begins with, letters, digits and - _ . ~ alone, "
+		}
+	case "hmac":
+		if _, err := sign.ParseScheme(text); err != nil {
+			return strings.TrimPrefix(err.Error(), "want ") + ", "
 		}
 	case "scheme":
 		if strings.Trim(text, tokenBytes) != "" || slices.Contains([]string{"basic", "bearer", "token"}, strings.ToLower(text)) {

@@ -53,10 +53,16 @@ func (a *application) signatures() error {
 	for i := range a.finding.Matched {
 		m := &a.finding.Matched[i]
 		for _, p := range m.places {
-			if p.signature == nil {
+			if p.signature == nil && p.claim == nil {
 				continue
 			}
-			err := m.Credential.Value.Use(func(v secret.Value) error { return a.sign(p.signature, v.Reveal()) })
+			err := m.Credential.Value.Use(func(v secret.Value) error {
+				if p.claim != nil {
+					a.reclaim(p, v)
+					return nil
+				}
+				return a.sign(p.signature, v.Reveal())
+			})
 			if err != nil {
 				return err
 			}
@@ -85,6 +91,9 @@ type edit struct {
 func (a *application) credential(m *Match, v secret.Value) error {
 	out, value := m.Credential.Policy.Outbound, v.Reveal()
 	for _, p := range m.places {
+		if p.claim != nil {
+			continue // when everything that it covers stands
+		}
 		if p.position.Kind == policy.PositionServiceAccount {
 			if err := a.assert(p, v); err != nil {
 				return err

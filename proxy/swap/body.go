@@ -4,6 +4,7 @@ package swap
 
 import (
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -35,7 +36,8 @@ func (s *Set) Body(bound []*policy.Credential, header http.Header) (Body, error)
 			signs = signs || p.Kind == policy.PositionSigV4
 		}
 	}
-	if signs && sign.NeedsContent(header) {
+	present := func(field string) bool { return len(header[textproto.CanonicalMIMEHeaderKey(field)]) > 0 }
+	if signs && sign.NeedsContent(header) || s.claims(bound, present) {
 		return Whole, nil
 	}
 	if !form && !json {

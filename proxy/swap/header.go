@@ -54,6 +54,9 @@ func (j *judgement) credential(name string, values []string) error {
 			return nil
 		}
 	}
+	if ours, err := j.claim(name, value); ours || err != nil {
+		return err
+	}
 	for _, c := range j.usable {
 		for rank, p := range c.Policy.Positions {
 			if locate(p, name, value, c.Placeholder) {

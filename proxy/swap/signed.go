@@ -161,7 +161,7 @@ func within(s span, spans []span) bool {
 func (f *Finding) Verify(r *Request) error {
 	for _, m := range f.Matched {
 		for _, p := range m.places {
-			if p.signature != nil && p.signature.Verify(m.Credential.keys(), r.signed()) != nil {
+			if !p.made(m.Credential, r) || p.signature != nil && p.signature.Verify(m.Credential.keys(), r.signed()) != nil {
 				return ErrSignature
 			}
 		}

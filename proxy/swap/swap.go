@@ -25,7 +25,8 @@ type Credential struct {
 	Value       *secret.Cell // the real one, as it is at the time
 	Minter      *mint.Minter // keeps Value current, where it is made when it is needed; else nil
 
-	account *sign.Account // of the placeholder of a service_account
+	account *sign.Account           // of the placeholder of a service_account
+	schemes map[string]*sign.Scheme // of its positions of kind hmac
 }
 
 // Set is the credentials of one session. It is read-only.
@@ -42,7 +43,10 @@ func New(credentials []Credential) *Set {
 		if c.Placeholder == "" || c.Policy == nil {
 			continue
 		}
-		c.account = accountOf(&c)
+		c.account, c.schemes = accountOf(&c), schemesOf(c.Policy)
+		for _, field := range schemeFields(&c) {
+			s.headers[field] = struct{}{}
+		}
 		s.credentials = append(s.credentials, c)
 		for _, p := range c.Policy.Positions {
 			s.add(p)
@@ -142,6 +146,7 @@ type place struct {
 
 	signature *sign.Signature // of sigv4
 	assertion string          // of service_account
+	claim     *sign.Claim     // of hmac
 }
 
 // span is a part of a text.
