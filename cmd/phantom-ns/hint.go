@@ -53,9 +53,10 @@ var hints = []struct {
 
 // stageHints are about a step of init's that refused.
 var stageHints = map[sandbox.Stage]string{
-	sandbox.StageStart:  "phantom-ns needs a root that may make namespaces: not one of a container without CAP_SYS_ADMIN",
-	sandbox.StageListen: "choose another port under forward:",
-	sandbox.StageMount:  "start it in a project folder of the user's, and name others to write with --write",
+	sandbox.StageStart:   "phantom-ns needs a root that may make namespaces: not one of a container without CAP_SYS_ADMIN",
+	sandbox.StageListen:  "choose another port under forward:",
+	sandbox.StageSeccomp: "take io_uring out of permit: or keep the kernel from having vsock (modprobe -r, and a line blacklist)",
+	sandbox.StageMount:   "start it in a project folder of the user's, and name others to write with --write",
 }
 
 // fileHint is about a file that was named and could not be read.

@@ -108,4 +108,9 @@ func sockets() []bpf.Instruction {
 }
 
 // seccomp puts the filter on all threads at once.
-func (p *pid1) seccomp() error { return fence.Install(filter(p.body.Spec.permits)) }
+func (p *pid1) seccomp() error {
+	if err := p.checkRings(); err != nil {
+		return err
+	}
+	return fence.Install(filter(p.body.Spec.permits))
+}

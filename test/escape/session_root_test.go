@@ -190,12 +190,28 @@ func TestP1PtraceStaysInside(t *testing.T) {
 }
 
 // TestR4RingsAreJudgedByTheHooks permits io_uring: no filter sees the calls that
-// a ring makes, and the hooks still do.
+// a ring makes, and the hooks still do. Where they do not, the session does not
+// start.
 func TestR4RingsAreJudgedByTheHooks(t *testing.T) {
 	s := newStage(t, attempt(t))
+	if fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {
+		unix.Close(fd)
+		s.ringsAreRefused()
+		return
+	}
 	tap := s.world.Tap(nil)
 	s.permitted("io_uring")
 	s.nothingEscaped(tap)
+}
+
+// ringsAreRefused starts a session that permits rings where one could make a
+// socket to the hypervisor (R6).
+func (s *stage) ringsAreRefused() {
+	s.Helper()
+	r := s.world.Run(rig.Session{Policy: s.policy("permit: [io_uring]\n"), Args: []string{"echo", "ran"}})
+	if r.Exit != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "AF_VSOCK") || !strings.Contains(r.Stderr, "take io_uring out") {
+		s.Errorf("got %v", r)
+	}
 }
 
 // permitted runs the ways that testdata/permitted.txt has for a permission in a
