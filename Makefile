@@ -52,6 +52,9 @@ bench: build
 	go build -trimpath -buildvcs=false -o build/bench ./test/bench
 	build/bench
 	go test -tags $(TAGS),root -run "^$$$$" -bench Connect -benchtime 2000x ./test/redirect
+	go test -tags $(TAGS) -run "^$$$$" -bench 'KeepAlive|Throughput|FirstToken' -benchtime 3000x ./proxy
+	go test -tags $(TAGS) -run "^$$$$" -bench Idle -benchtime 1x ./proxy
+	go test -tags $(TAGS) -run "^$$$$" -bench 'Scan|Reader' ./proxy/scrub
 
 FUZZTIME ?= 30s
 fuzz:

@@ -3,11 +3,13 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -129,4 +131,102 @@ func throughput(b *testing.B, client *http.Client, n int) time.Duration {
 	}
 	wg.Wait()
 	return time.Since(start)
+}
+
+// BenchmarkFirstToken: how much later than straight the first event of a stream
+// arrives, ten credentials or not. The two ways take turns.
+func BenchmarkFirstToken(b *testing.B) {
+	for name, h2 := range map[string]bool{"h1": false, "h2": true} {
+		b.Run(name, func(b *testing.B) {
+			world := newAuthority(b)
+			up := newHandlerUpstream(b, world, h2, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				io.WriteString(w, "data: {\"delta\": \"Hello, as\"}") // and the line goes on
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			})
+			at := up.Listener.Addr().String()
+			r := newRig(b, testSession(at, at), world, nil)
+			proxied := r.client(h2)
+			direct := proxied.Transport.(*http.Transport).Clone()
+			direct.TLSClientConfig = &tls.Config{RootCAs: pool(world)}
+			direct.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", at)
+			}
+			var straight, through []time.Duration
+			for range max(b.N, 50) {
+				straight = append(straight, firstToken(b, &http.Client{Transport: direct}))
+				through = append(through, firstToken(b, proxied))
+			}
+			b.ReportMetric(float64((percentile(through, 0.5) - percentile(straight, 0.5)).Microseconds()), "later-p50-µs")
+			b.ReportMetric(float64((percentile(through, 0.99) - percentile(straight, 0.99)).Microseconds()), "later-p99-µs")
+		})
+	}
+}
+
+// firstToken is the time from the request to the last byte of the first event.
+func firstToken(b *testing.B, client *http.Client) time.Duration {
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "https://"+apiHost+"/v1/events", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+placeholder)
+	start := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, len(`data: {"delta": "Hello, as"}`))); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+// BenchmarkIdle: ten thousand connections of the agent that have been served
+// once and are idle, and what each costs the proxy. Their other ends are pipes,
+// which are counted too.
+func BenchmarkIdle(b *testing.B) {
+	const count = 10_000
+	r, _, _ := newWorldWith(b, func(c *Config) {
+		c.Limits.Connections = count + 1
+		c.Origin = func(net.Conn) (Origin, error) { return Origin{Dst: netip.AddrPortFrom(synthetic(apiHost), 443)}, nil }
+	})
+	for range b.N {
+		agents := make([]*tls.Conn, count)
+		before := resident()
+		for i := range agents {
+			agents[i] = idleAgent(b, r)
+		}
+		b.ReportMetric(float64(resident()-before)/count/1024, "KiB/connection")
+		for _, agent := range agents { // each is still served
+			exchangeOnce(b, agent)
+		}
+		for _, agent := range agents {
+			agent.NetConn().Close()
+		}
+	}
+}
+
+func idleAgent(b *testing.B, r *rig) *tls.Conn {
+	near, far := net.Pipe()
+	r.server.take(pipeConn{far})
+	agent := tls.Client(near, r.tlsConfig(apiHost, "http/1.1"))
+	exchangeOnce(b, agent)
+	return agent
+}
+
+func exchangeOnce(b *testing.B, agent *tls.Conn) {
+	if _, err := io.WriteString(agent, request(apiHost)); err != nil {
+		b.Fatal(err)
+	}
+	br := bufio.NewReaderSize(agent, 512)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != 200 {
+		b.Fatal(resp, err)
+	}
+	io.Copy(io.Discard, resp.Body)
 }
