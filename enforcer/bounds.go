@@ -18,6 +18,7 @@ import (
 // be able to send a credential that root keeps to a place of their own.
 var (
 	ErrPolicyInReach = errors.New("the agent can write it")
+	ErrSystemd       = errors.New("only a policy that is root's may name a credential of systemd's")
 	ErrStoredTarget  = errors.New("only a policy that is root's may say where the host of a stored credential is")
 )
 

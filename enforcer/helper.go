@@ -34,6 +34,10 @@ type fetching struct {
 // startHelper starts the helper for one reference. It runs as the invoking
 // user where the source is that user's, else as root.
 func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetching, error) {
+	if ref.Kind() == secret.KindSystemd && !s.config.Trusted {
+		// It is root's, and nothing is recorded with it about where it may go.
+		return nil, fmt.Errorf("credential %q: %w", from.name, ErrSystemd)
+	}
 	var ends pipeEnds
 	defer ends.closeTheirs()
 	f := &fetching{source: from, ref: ref}
@@ -93,6 +97,7 @@ func (s *Session) invoker() User {
 func (s *Session) secretEnv(ref secret.Ref) (env secret.Env, err error) {
 	u := s.invoker()
 	env = secret.Env{UID: u.UID, GID: u.GID, User: u.Name, Home: u.Home, Bus: s.config.Caller["DBUS_SESSION_BUS_ADDRESS"]}
+	env.Credentials = s.config.Caller["CREDENTIALS_DIRECTORY"]
 	if !strings.HasPrefix(env.Bus, "unix:") {
 		env.Bus = "unix:path=/run/user/" + strconv.Itoa(u.UID) + "/bus"
 	}

@@ -285,8 +285,6 @@ func TestExcerptIsTheLine(t *testing.T) {
 // its line in the table is gone.
 func TestUnsupportedIsRefusedByName(t *testing.T) {
 	cases := map[string]string{
-		"credentials.from: keyring": `credentials: {a: {from: "keyring:user/x"}}`,
-		"credentials.from: systemd": `credentials: {a: {from: "systemd:x"}}`,
 		"egress.approve: ask":       "egress: [{host: a.test, approve: ask}]",
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(unsupported)), slices.Sorted(maps.Keys(cases))); diff != "" {

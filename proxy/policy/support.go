@@ -7,8 +7,5 @@ package policy
 // are refused where they are written. Whoever adds a mechanism deletes its line
 // here, and its mark in policy.schema.json.
 var unsupported = map[string]bool{
-	"credentials.from: keyring": true,
-	"credentials.from: systemd": true,
-
 	"egress.approve: ask": true,
 }

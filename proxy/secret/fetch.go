@@ -47,6 +47,8 @@ type Env struct {
 	Bus string `json:"bus,omitempty"`
 	// AnyLength lets a value be shorter than MinLength, see CheckField.
 	AnyLength bool `json:"any_length,omitempty"`
+	// Credentials is the unit's $CREDENTIALS_DIRECTORY, for systemd: references.
+	Credentials string `json:"credentials,omitempty"`
 	// Timeout is in nanoseconds on the wire; 0 is DefaultTimeout.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// Value is the variable of an env: reference, as the supervisor found it
@@ -101,6 +103,10 @@ func fetchKind(ctx context.Context, ref Ref, env Env) (Entry, error) {
 		source = func() (Value, error) { return fetchExec(ctx, ref.args, env) }
 	case KindSecretService:
 		source = func() (Value, error) { return fetchService(ctx, ref.args[0], ref.args[1], env) }
+	case KindKeyring:
+		source = func() (Value, error) { return fetchKeyring(ref.args[0], ref.args[1]) }
+	case KindSystemd:
+		source = func() (Value, error) { return fetchSystemd(ctx, ref.args[0], env) }
 	default:
 		return Entry{}, ErrUnsupported
 	}

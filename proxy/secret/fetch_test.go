@@ -44,12 +44,11 @@ func TestO4UnresolvedReferencesAreRefused(t *testing.T) {
 	c := newCanary(t)
 	empty := t.TempDir()
 	for text, want := range map[string]error{
-		"store:none":          ErrAbsent,
-		"file:/nonexistent/x": fs.ErrNotExist,
-		"env:NONE":            ErrUnset,
-		"exec:/nonexistent/x": fs.ErrNotExist,
-		"keyring:user/x":      ErrUnsupported,
-		"systemd:x":           ErrUnsupported,
+		"store:none":           ErrAbsent,
+		"file:/nonexistent/x":  fs.ErrNotExist,
+		"env:NONE":             ErrUnset,
+		"exec:/nonexistent/x":  fs.ErrNotExist,
+		"systemd:phantom-none": ErrAbsent,
 	} {
 		if _, err := fetchAs(t, ordinary, c, text, Env{Directory: empty + "/none"}); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", text, err, want)

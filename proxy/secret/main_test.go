@@ -18,6 +18,7 @@ var stages = map[string]func(){
 	awaitStage: awaitMain,
 	scanStage:  scanMain,
 	tradeStage: tradeMain,
+	keyStage:   keyMain,
 }
 
 func TestMain(m *testing.M) {

@@ -60,7 +60,9 @@ func (r Ref) Name() string {
 // AsUser tells whether the helper for this reference must run with the
 // invoker's credentials, never as root. A file: reference of a user's own
 // policy must too; that the reference alone cannot tell.
-func (r Ref) AsUser() bool { return r.kind == KindExec || r.kind == KindSecretService }
+func (r Ref) AsUser() bool {
+	return r.kind == KindExec || r.kind == KindSecretService || r.kind == KindKeyring
+}
 
 // String is the text that was parsed.
 func (r Ref) String() string { return r.text }
@@ -127,8 +129,10 @@ func parseArgs(kind Kind, rest string) ([]string, error) {
 		return []string{rest}, checkPath(rest)
 	case KindExec:
 		return parseExec(rest)
-	case KindSecretService, KindKeyring:
+	case KindSecretService:
 		return parsePair(rest)
+	case KindKeyring:
+		return parseKey(rest)
 	}
 	return nil, errors.New("unknown kind")
 }
@@ -157,6 +161,15 @@ func parsePair(rest string) ([]string, error) {
 		return nil, errors.New("two parts wanted around a slash, as in secret-service:SERVICE/ACCOUNT")
 	}
 	return []string{rest[:at], rest[at+1:]}, nil
+}
+
+// parseKey takes types of keys whose payload can be read, keyrings(7).
+func parseKey(rest string) ([]string, error) {
+	kind, description, _ := strings.Cut(rest, "/")
+	if kind != "user" && kind != "big_key" || description == "" {
+		return nil, errors.New("keyring: wants user/DESCRIPTION or big_key/DESCRIPTION")
+	}
+	return []string{kind, description}, nil
 }
 
 // splitWords cuts text at blanks outside quotes. There is no shell and no

@@ -27,7 +27,8 @@ func TestParseRefAccepts(t *testing.T) {
 		`exec:/usr/bin/x '\'`:           {KindExec, "/usr/bin/x", []string{"/usr/bin/x", `\`}, true},
 		"secret-service:github/me":      {KindSecretService, "github/me", []string{"github", "me"}, true},
 		"secret-service:https://a.b/me": {KindSecretService, "https://a.b/me", []string{"https://a.b", "me"}, true},
-		"keyring:user/openai":           {KindKeyring, "user/openai", []string{"user", "openai"}, false},
+		"keyring:user/openai":           {KindKeyring, "user/openai", []string{"user", "openai"}, true},
+		"keyring:big_key/a/b":           {KindKeyring, "big_key/a/b", []string{"big_key", "a/b"}, true},
 		"systemd:openai":                {KindSystemd, "openai", []string{"openai"}, false},
 	} {
 		r, err := ParseRef(text)
@@ -52,7 +53,7 @@ func TestParseRefRefusesAndDoesNotQuote(t *testing.T) {
 		"Store:a", " store:a", "store: a", "store:a\n", "vault:a", "file:", "file:relative", "file:~/key", "file:/", "file:/a/../b",
 		"file:/a//b", "file:/a/", "file:/a\x00", "env:", "env:A-B", "env:1A", "env:A=B", "exec:", "exec: ", "exec:gh auth token",
 		"exec:./gh", "exec:/usr/bin/../gh", "exec:/bin/sh -c 'open", `exec:/bin/sh a\ b`, "exec:/bin/sh\ta", "exec:''",
-		"secret-service:", "secret-service:a", "secret-service:/a", "secret-service:a/", "keyring:user", "systemd:a b", "file:/a\xff",
+		"secret-service:", "secret-service:a", "secret-service:/a", "secret-service:a/", "keyring:user", "keyring:user/", "keyring:logon/a", "keyring:keyring/a", "systemd:a b", "file:/a\xff",
 		"file:/" + strings.Repeat("a", maxRef), string(c), "key:" + string(c), "store:A" + string(c), "env:-" + string(c),
 	} {
 		r, err := ParseRef(text)
@@ -65,7 +66,7 @@ func TestParseRefRefusesAndDoesNotQuote(t *testing.T) {
 }
 
 func FuzzParseRef(f *testing.F) {
-	for _, seed := range []string{"store:a", "file:/a", "env:A", `exec:/a "b c" 'd'`, "secret-service:a/b", "keyring:u/d", "systemd:x", "x:y"} {
+	for _, seed := range []string{"store:a", "file:/a", "env:A", `exec:/a "b c" 'd'`, "secret-service:a/b", "keyring:user/d", "systemd:x", "x:y"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -128,8 +128,7 @@ func TestHelperRefusesInOneLineOnBothPipes(t *testing.T) {
 		"store:none":           ErrAbsent,
 		"file:" + file:         ErrNewline,
 		"env:A":                ErrUnset,
-		"systemd:a":            ErrUnsupported,
-		"keyring:user/a":       ErrUnsupported,
+		"systemd:phantom-none": ErrAbsent,
 		"file:/etc/nothing":    syscall.ENOENT,
 		"secret-service:no/no": nil, // root, or no bus: see below
 	} {

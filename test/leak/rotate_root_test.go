@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -244,4 +245,37 @@ func (r *rotating) lastRequest() audit.Record {
 	}
 	r.t.Fatal("no request was recorded")
 	return audit.Record{}
+}
+
+// A credential that systemd-creds encrypted with the machine's key, and one
+// that lies in the clear.
+func TestSystemdCredentials(t *testing.T) {
+	world := rig.New(t)
+	for name, put := range map[string]func(key string){
+		"plain": func(key string) { world.Write("/etc/credstore/plain", []byte(key+"\n"), 0o600) },
+		"sealed": func(key string) {
+			world.Write("/etc/credstore.encrypted/sealed.cred", nil, 0o600)
+			err := world.Do(func() error {
+				cmd := exec.Command("systemd-creds", "encrypt", "--with-key=host", "--name=sealed", "-", "/etc/credstore.encrypted/sealed.cred")
+				cmd.Stdin = strings.NewReader(key)
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := rig.Canary(t, "")
+			put(key)
+			r := startRotating(t, world, "systemd:"+name, "")
+			if status := r.send("/"); status != "200" || r.sent() != key {
+				t.Errorf("%s, upstream got %q", status, r.sent())
+			}
+		})
+	}
 }
