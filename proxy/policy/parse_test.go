@@ -284,7 +284,7 @@ func TestExcerptIsTheLine(t *testing.T) {
 // its line in the table is gone.
 func TestUnsupportedIsRefusedByName(t *testing.T) {
 	cases := map[string]string{
-		"egress.approve: ask":       "egress: [{host: a.test, approve: ask}]",
+		"egress.approve: ask": "egress: [{host: a.test, approve: ask}]",
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(unsupported)), slices.Sorted(maps.Keys(cases))); diff != "" {
 		t.Error(diff)

@@ -107,7 +107,7 @@ func TestHomesOfManyKinds(t *testing.T) {
 		}, ""},
 		// What a program serves, as a network file system is to the kernel.
 		"served by a program": {func() error { return served(rig.Home) }, ""},
-		"an overlay": {func() error { return overlay(rig.Home, 1) }, ""},
+		"an overlay":          {func() error { return overlay(rig.Home, 1) }, ""},
 		"an overlay of an overlay": {func() error { return overlay(rig.Home, 2) },
 			"the home folder is read-only, but for empty caches"},
 	} {
