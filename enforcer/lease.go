@@ -35,7 +35,7 @@ const msgLease = "lease"
 
 // logins are the session's credentials that may be logins.
 func logins(spec *policy.Session) []policy.Credential {
-	return slices.DeleteFunc(slices.Clone(spec.Credentials), func(c policy.Credential) bool { return policy.LoginOf(c.Provider) == nil })
+	return slices.DeleteFunc(slices.Concat(spec.Credentials, spec.Logins), func(c policy.Credential) bool { return policy.LoginOf(c.Provider) == nil })
 }
 
 // serveLeases answers the proxy until its end of the socket is closed.
@@ -106,13 +106,37 @@ func (s *Session) startLease(group *cgroup, known []policy.Credential, name stri
 	go cmd.Wait() // reaped here; its answer is what counts
 	env, err := s.secretEnv(ref)
 	if err == nil {
-		err = secret.Request{Ref: ref, Env: env, Terms: &secret.Terms{}}.Send(request)
+		err = secret.Request{Ref: ref, Env: env, Terms: terms(known[at])}.Send(request)
 	}
 	if err != nil {
 		closeAll(ours)
 		return nil, err
 	}
 	return ours, nil
+}
+
+// terms make an entry for a login that is made in the session, bound to what its
+// provider says.
+func terms(c policy.Credential) *secret.Terms {
+	if !c.Login {
+		return &secret.Terms{}
+	}
+	preset, _ := policy.ProviderNamed(c.Provider)
+	return &secret.Terms{Create: true, Hosts: preset.Hosts, Provider: preset.Name}
+}
+
+// keep stores a login that was made in the session.
+func (l *leases) keep(ctx context.Context, name string, login mint.Login) error {
+	lease, err := l.take(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer lease.Close()
+	var refusal *secret.Refusal
+	if _, err := lease.Login(); err != nil && !errors.As(err, &refusal) && !errors.Is(err, mint.ErrLogin) {
+		return err // but not where there was none, or a token that stood alone
+	}
+	return lease.Save(login)
 }
 
 var errNotStored = errors.New("a login is refreshed, and what comes of it has to be kept: store it with phantom-ns secret set NAME --from-file FILE")
@@ -167,6 +191,16 @@ func (l *loginLease) Save(login mint.Login) error {
 	}
 	defer v.Wipe()
 	return l.Lease.Save(v)
+}
+
+// keepLogin stores a login that was made in the session, and says so: whoever
+// did not log in just now knows that somebody else did.
+func (p *proxyStage) keepLogin(ctx context.Context, name string, login mint.Login) error {
+	if err := p.leases.keep(ctx, name, login); err != nil {
+		return err
+	}
+	p.log.Warn("a login was made in the session, and is stored", "credential", name)
+	return nil
 }
 
 // refresher is the exchange of a login of provider l.

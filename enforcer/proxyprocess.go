@@ -93,7 +93,7 @@ func (s *Session) resolve(all []*fetching, before map[string]secret.Facts) (*pol
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	flags := policy.Flags{With: s.config.With, Allow: s.config.Allow, Profile: s.config.Profile, Registries: s.around.registries}
+	flags := policy.Flags{With: s.config.With, Login: s.config.Login, Allow: s.config.Allow, Profile: s.config.Profile, Registries: s.around.registries}
 	spec, err := policy.Resolve(s.config.Policy, flags,
 		func(name string) ([]string, string, bool) {
 			facts, ok := known[name]

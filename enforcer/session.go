@@ -36,6 +36,7 @@ type Config struct {
 	Policy  *policy.File    // nil: none
 	Trusted bool            // the policy is root's, so what it names is read as root
 	With    []string
+	Login   []string // logins that are made in the session
 	Allow   []string
 	Write   []string
 

@@ -164,7 +164,10 @@ func (p *proxyStage) prepare() (message, error) {
 		return message{}, err
 	}
 	if len(logins(p.spec.Session)) > 0 {
-		number := proxyFirstCredential + len(credentials) + 1 // behind the socket of searchAtRest
+		number := proxyFirstCredential + len(credentials)
+		if len(credentials) > 0 {
+			number++ // the search at rest has its socket there
+		}
 		if via := p.spec.Session.Proxy; via != nil && via.Password {
 			number++
 		}
@@ -266,7 +269,7 @@ func (p *proxyStage) newServer(authority *ca.Authority, credentials []swap.Crede
 	p.server, err = proxy.New(proxy.Config{
 		Rules: p.rules.Load(), Names: p.names, CA: authority, Credentials: swap.New(credentials),
 		Sink: p.records, Origin: proxy.KernelOrigin(netns.OwnAddr4, netns.OwnAddr6),
-		Limits: p.spec.Session.Limits, Logger: p.log, Via: via,
+		Limits: p.spec.Session.Limits, Logger: p.log, Keep: p.keepLogin, Via: via,
 	})
 	return err
 }

@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -55,6 +56,9 @@ func (s *Server) capture(x *exchange, resp *http.Response, header http.Header) e
 		return err
 	}
 	texts, err := s.takeFields(x, answer)
+	if err == nil {
+		err = s.keepLogin(x, answer)
+	}
 	if err != nil {
 		return err
 	}
@@ -62,6 +66,33 @@ func (s *Server) capture(x *exchange, resp *http.Response, header http.Header) e
 	resp.Body, resp.ContentLength, resp.Trailer = io.NopCloser(bytes.NewReader(safe)), int64(len(safe)), nil
 	return nil
 }
+
+// keepLogin stores what a login endpoint answered. Where an answer has no
+// refresh token, the one that was sent stays good.
+func (s *Server) keepLogin(x *exchange, answer *mint.Answer) error {
+	if x.endpoint.Login == "" || answer.Get("access_token") == "" {
+		return nil
+	}
+	refresh := answer.Get("refresh_token")
+	if refresh == "" {
+		refresh = x.finding.Real("refresh_token")
+	}
+	login := mint.Login{
+		Access: answer.Get("access_token"), Refresh: refresh, ID: answer.Get("id_token"),
+		Expires: answer.Ends(answer.Get("access_token"), time.Now()),
+	}
+	if s.keep == nil {
+		return errNotKept
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), mint.Deadline)
+	defer cancel()
+	if err := s.keep(ctx, x.endpoint.Login, login); err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	return nil
+}
+
+var errNotKept = errors.New("capture answer: the login could not be stored")
 
 var errHeld = errors.New("capture answer: the session holds too much")
 

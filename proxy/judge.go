@@ -223,6 +223,9 @@ func swapRefusal(err error) *refusal {
 // may not be used here refuses it.
 func (s *Server) judgeRules(x *exchange) *refusal {
 	q := x.question()
+	if x.endpoint != nil && x.endpoint.Login != "" && q.Bare && x.method == http.MethodPost && !s.vault.has(x.endpoint.Login+policy.LoginRefresh) {
+		return nil // what the browser gave the tool, and no credential
+	}
 	if len(x.finding.Matched) == 0 {
 		return s.judgeRequest(x, q)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
@@ -66,6 +67,9 @@ type Config struct {
 	Logger   *slog.Logger  // for operators; nil: discarded
 	Resolver Resolver      // nil: the Go resolver of the process
 	Via      *Via          // the network's own proxy; nil: none
+	// Keep stores a login that was made in the session, by the credential's name,
+	// before the agent is told of it; nil: there is none.
+	Keep func(ctx context.Context, name string, login mint.Login) error
 	// OwnAddresses are this host's, which are never dialled without an
 	// explicit allowance; nil: those of its interfaces, at each dial.
 	OwnAddresses func() ([]netip.Addr, error)
@@ -91,6 +95,7 @@ type Server struct {
 	changing  sync.Mutex // held while current is replaced
 	forgetter forgetter
 	vault     vault
+	keep      func(context.Context, string, mint.Login) error
 	scrubber  *scrub.Scrubber
 	cookies   *cookies
 	h2        *http.Server
@@ -122,6 +127,7 @@ func New(config Config) (*Server, error) {
 		names:     config.Names,
 		ca:        config.CA,
 		sink:      config.Sink,
+		keep:      config.Keep,
 		origin:    config.Origin,
 		limits:    config.Limits,
 		logger:    config.Logger,

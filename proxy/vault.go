@@ -188,6 +188,13 @@ func captured(rules Rules, c *policy.Credential) *policy.Credential {
 	return nil
 }
 
+// has reports whether a value of that use is held.
+func (v *vault) has(name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.ContainsFunc(v.held, func(h *heldValue) bool { return h.Policy.Name == name })
+}
+
 // wipe is for the end of the session.
 func (v *vault) wipe() {
 	v.mu.Lock()

@@ -23,7 +23,8 @@ const defaultPolicy = "/etc/phantom-ns/policy.yaml"
 
 type runFlags struct {
 	user, policy, profile string
-	with, allow, write    []string
+	with, login, allow    []string
+	write                 []string
 }
 
 func (e *env) runCommand() *cobra.Command {
@@ -43,6 +44,7 @@ func (e *env) runCommand() *cobra.Command {
 	flags.StringVar(&f.policy, "policy", "", "read the policy from `FILE` instead of "+defaultPolicy)
 	flags.StringVar(&f.profile, "profile", "", "use profile `NAME` instead of the one called as COMMAND; none for none")
 	flags.StringArrayVar(&f.with, "with", nil, "let the session use stored credential `NAME` (repeatable)")
+	flags.StringArrayVar(&f.login, "login", nil, "log in as `NAME` (claude, codex) in the session, and store the login (repeatable)")
 	flags.StringArrayVar(&f.allow, "allow", nil, "let the session read from `HOST[:PORT]` (repeatable)")
 	flags.StringArrayVar(&f.write, "write", nil, "let the session write `PATH` for real (repeatable)")
 	return cmd
@@ -78,7 +80,7 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 	if err != nil {
 		return config, err
 	}
-	config.Command, config.With, config.Allow, config.Write = command, f.with, f.allow, f.write
+	config.Command, config.With, config.Login, config.Allow, config.Write = command, f.with, f.login, f.allow, f.write
 	config.Stdin, config.Stdout, config.Stderr = e.stdin, e.stdout, e.stderr
 	if err := e.readPolicy(f, &config); err != nil {
 		return config, err
@@ -87,7 +89,7 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 		return config, err
 	}
 	config.Reread = e.reread(f, config, command[0])
-	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.allow) == 0 {
+	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.login) == 0 && len(f.allow) == 0 {
 		e.say("no policy, so no credential and no egress; --with NAME, --allow HOST or --policy FILE give some")
 	}
 	return config, nil

@@ -118,8 +118,8 @@ func refusal(a *Answer) bool {
 	})
 }
 
-// get is the first field of that name; "" where there is none.
-func (a *Answer) get(name string) string {
+// Get is the first field of that name; "" where there is none.
+func (a *Answer) Get(name string) string {
 	for _, f := range a.Fields {
 		if f.Name == name {
 			return f.Value
@@ -128,12 +128,12 @@ func (a *Answer) get(name string) string {
 	return ""
 }
 
-// ends is when an access token of the answer ends, by expires_in or by its own
+// Ends is when an access token of the answer ends, by expires_in or by its own
 // claim; the zero time where neither says.
-func (a *Answer) ends(token string, now time.Time) time.Time {
+func (a *Answer) Ends(token string, now time.Time) time.Time {
 	text, there := a.Other["expires_in"]
 	if !there {
-		text = a.get("expires_in")
+		text = a.Get("expires_in")
 	}
 	if at, ok := Time(text, now); ok {
 		return at

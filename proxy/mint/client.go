@@ -41,7 +41,7 @@ func (c *ClientCredentials) Exchange(ctx context.Context, up Upstream) (t Token,
 	if err != nil {
 		return Token{}, fmt.Errorf("client credentials: %w", err)
 	}
-	token := a.get("access_token")
+	token := a.Get("access_token")
 	if t.Value, err = secret.New([]byte(token)); err == nil {
 		err = secret.Check(t.Value)
 	}
@@ -49,6 +49,6 @@ func (c *ClientCredentials) Exchange(ctx context.Context, up Upstream) (t Token,
 		t.Value.Wipe()
 		return Token{}, fmt.Errorf("client credentials: %w", err)
 	}
-	t.Expires = a.ends(token, asked)
+	t.Expires = a.Ends(token, asked)
 	return t, nil
 }

@@ -38,7 +38,7 @@ func ParseLogin(v secret.Value) (Login, error) {
 	if err != nil {
 		return Login{}, ErrLogin
 	}
-	l := Login{Access: a.get("access_token"), Refresh: a.get("refresh_token"), ID: a.get("id_token")}
+	l := Login{Access: a.Get("access_token"), Refresh: a.Get("refresh_token"), ID: a.Get("id_token")}
 	if n, err := strconv.ParseInt(a.Other["expires"], 10, 64); err == nil && n > 0 {
 		l.Expires = time.Unix(n, 0)
 	}
@@ -227,13 +227,13 @@ func (r *Refresher) refresh(ctx context.Context, up Upstream) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
-	next := Login{Access: a.get("access_token"), Refresh: a.get("refresh_token"), ID: a.get("id_token")}
+	next := Login{Access: a.Get("access_token"), Refresh: a.Get("refresh_token"), ID: a.Get("id_token")}
 	if next.Refresh == "" { // it stays good (RFC 6749, section 6)
 		next.Refresh = r.now.Refresh
 	}
 	if next.ID == "" {
 		next.ID = r.now.ID
 	}
-	next.Expires = a.ends(next.Access, asked)
+	next.Expires = a.Ends(next.Access, asked)
 	return next, next.check()
 }

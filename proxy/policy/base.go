@@ -23,7 +23,8 @@ func (s *Session) addStored(p *Profile, stored Stored) error {
 			return err
 		}
 		rival := func(other Credential) bool { return rivals(other, c) }
-		if !slices.ContainsFunc(explicit, func(e Credential) bool { return standsFor(e, c) }) && !slices.ContainsFunc(s.Credentials, rival) {
+		loggedIn := slices.ContainsFunc(s.Logins, func(l Credential) bool { return standsFor(l, c) || rivals(l, c) })
+		if !loggedIn && !slices.ContainsFunc(explicit, func(e Credential) bool { return standsFor(e, c) }) && !slices.ContainsFunc(s.Credentials, rival) {
 			s.Credentials = append(s.Credentials, c)
 		}
 	}

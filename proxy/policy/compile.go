@@ -32,7 +32,7 @@ func Compile(s *Session) (*Rules, error) {
 		upstream: slices.Clone(s.Networks), names: []string{},
 	}
 	c := &compiler{bound: make(map[string][]*binding), egress: make(map[string][]*Egress)}
-	if err := c.credentials(s.Credentials, r); err != nil {
+	if err := c.credentials(slices.Concat(s.Credentials, s.Logins), r); err != nil {
 		return nil, err
 	}
 	if err := c.destinations(s.Egress, r); err != nil {

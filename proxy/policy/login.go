@@ -2,18 +2,26 @@
 
 package policy
 
-import "slices"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // Login is how the login of a subscription is kept: an access token that ends
 // soon, and a refresh token that the proxy alone trades in.
 type Login struct {
-	Host    string // where it is refreshed, on port 443
-	Path    string
-	Form    bool   // the request is a form, else JSON
-	Client  string // the public id of the tool at the service
-	Scope   string // of the request; "" for none
-	Instead string // provider of the API key that the tool's users have instead of a login
-	File    LoginFile
+	Host   string // where it is refreshed, on port 443
+	Path   string
+	Form   bool   // the request is a form, else JSON
+	Client string // the public id of the tool at the service
+	Scope  string // of the request; "" for none
+	// Callback is the port of the loopback on which the tool awaits the browser at
+	// the end of a login; 0 where it is not always the same.
+	Callback uint16
+	Instead  string // provider of the API key that the tool's users have instead of a login
+	File     LoginFile
 }
 
 // LoginFile is where the tool itself keeps the login: JSON, and RFC 6901
@@ -40,6 +48,11 @@ var loginKeys = keys[Login]{
 	"scope":  func(r *reader, n *node, l *Login) (err error) { l.Scope, err = r.str(n, "login.scope"); return err },
 	"instead": func(r *reader, n *node, l *Login) (err error) {
 		l.Instead, err = r.word(n, "login.instead")
+		return err
+	},
+	"callback": func(r *reader, n *node, l *Login) error {
+		port, err := r.integer(n, "login.callback", 1024, 65535)
+		l.Callback = uint16(port)
 		return err
 	},
 	"file": func(r *reader, n *node, l *Login) error {
@@ -80,6 +93,46 @@ func (r *reader) login(n *node) (*Login, error) {
 func LoginOf(provider string) *Login {
 	p, _ := ProviderNamed(provider)
 	return p.Login
+}
+
+// addLogins adds the logins that are made in this session: the tool's endpoint
+// takes what the browser gave it, and the agent gets placeholders for what the
+// endpoint answers.
+func (s *Session) addLogins(names []string) error {
+	for _, name := range names {
+		p, known := ProviderNamed(name)
+		if !known || p.Login == nil {
+			return &ResolveError{ruleLogin, fmt.Sprintf("%q has no login", cut(name)), "logins are those of: " + loginNames()}
+		}
+		if slices.ContainsFunc(slices.Concat(s.Credentials, s.Logins), func(c Credential) bool { return c.Name == name || c.Provider == name }) {
+			return &ResolveError{ruleLogin, fmt.Sprintf("%q is a credential of the session already", name), "leave out --with, or the policy's entry, where a new login is made"}
+		}
+		l := p.Login
+		s.Logins = append(s.Logins, Credential{
+			Name: name, Source: "store:" + name, Provider: name, Hosts: append(slices.Clone(p.Hosts), l.Host), Positions: p.Positions,
+			Allow: everything(ruleLogin), Anonymous: AnonymousDeny, Rule: ruleLogin, Login: true,
+			Placeholder: Shape{Mode: ShapeProvider, Templates: p.Templates},
+			Captures: []Capture{{Path: l.Path, Hosts: []string{l.Host}, Secrets: []CapturedSecret{
+				{Field: "access_token", Hosts: p.Hosts, Positions: p.Positions, Templates: p.Templates, Claims: p.Claims},
+				{Field: "id_token", Positions: []Position{}, Claims: p.Claims},
+				{Field: "refresh_token", Endpoint: true},
+			}}},
+		})
+		if l.Callback != 0 {
+			s.Publish = append(s.Publish, Publish{Listen: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), l.Callback), Port: l.Callback, Rule: ruleLogin})
+		}
+	}
+	return nil
+}
+
+func loginNames() string {
+	var names []string
+	for _, p := range providers() {
+		if p.Login != nil {
+			names = append(names, p.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // Fields of a login that a tool's file holds beside the access token: names of

@@ -13,6 +13,7 @@ import (
 const (
 	ruleWith    = "--with"
 	ruleAllow   = "--allow"
+	ruleLogin   = "--login"
 	ruleProfile = "--profile"
 )
 
@@ -20,6 +21,7 @@ const (
 // the profile that [Choose] picked, and what was found out for it.
 type Flags struct {
 	With       []string   // names of stored credentials
+	Login      []string   // providers whose login is made in the session, and kept
 	Allow      []string   // HOST[:PORT], https; HOST may begin with "*."
 	Profile    *Profile   // nil: none
 	Registries []Endpoint // of the profile's package managers, see [Registry.Endpoints]
@@ -63,6 +65,9 @@ func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 			return nil, err
 		}
 		s.Credentials = append(s.Credentials, c)
+	}
+	if err := s.addLogins(flags.Login); err != nil {
+		return nil, err
 	}
 	egress := file.Egress
 	if flags.Profile != nil {

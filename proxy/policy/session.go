@@ -12,6 +12,7 @@ import (
 // filled in.
 type Session struct {
 	Credentials []Credential   `json:"credentials,omitempty"`
+	Logins      []Credential   `json:"logins,omitempty"` // without a value: the agent's user logs in, see [Flags]
 	Egress      []Egress       `json:"egress,omitempty"`
 	Hosts       []HostTarget   `json:"hosts,omitempty"`
 	Endpoints   []string       `json:"endpoints,omitempty"` // hosts that the proxy itself asks for credentials, on port 443; no way out for the agent
@@ -42,6 +43,10 @@ type Credential struct {
 	Grant       *Grant        `json:"grant,omitempty"`    // not nil: its value is a client's secret, traded in for tokens
 	Lifetime    time.Duration `json:"lifetime,omitempty"` // how long a value is used: before its end it is fetched again; 0: for the whole session
 	Rule        string        `json:"rule"`               // "file:line" or "--with"
+
+	// Login is set of those in [Session.Logins]: the endpoint takes a request
+	// without a credential, and what it answers is a login to keep.
+	Login bool `json:"login,omitempty"`
 
 	// Of what a capture mints, which [Compile] derives and no session holds:
 	Minted   bool     `json:"-"` // it has a value when an answer had one

@@ -11,9 +11,12 @@ import (
 // TokenEndpoint is a compiled [Capture]: how the answers of one path are read.
 type TokenEndpoint struct {
 	Secrets []MintedField
-	Pair    *Credential // not nil: Secrets are the parts of one key pair, in its order
-	hosts   []string
-	glob    *glob
+	// Login is the credential that its answers make, where it takes a request that
+	// carries none; else "".
+	Login string
+	Pair  *Credential // not nil: Secrets are the parts of one key pair, in its order
+	hosts []string
+	glob  *glob
 }
 
 // MintedField is a field of answers, and the credential that its values are
@@ -32,6 +35,9 @@ func (c *compiler) compileCaptures(own *Credential, r *Rules) error {
 			return err
 		}
 		e := &TokenEndpoint{hosts: common(capture.Hosts, own.Hosts), glob: lowered}
+		if own.Login {
+			e.Login = own.Name
+		}
 		for _, s := range capture.Secrets {
 			m := own.derive(capture, s, &derived)
 			e.Secrets = append(e.Secrets, MintedField{Field: strings.ToLower(s.Field), Credential: m})

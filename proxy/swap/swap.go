@@ -183,6 +183,17 @@ func (f *Finding) Carries(placeholder string) bool {
 	return slices.ContainsFunc(f.Matched, func(m Match) bool { return m.Credential.Placeholder == placeholder })
 }
 
+// Real is the value of the one that matched and is called NAME.field; "" where
+// none is.
+func (f *Finding) Real(field string) (text string) {
+	for _, m := range f.Matched {
+		if strings.HasSuffix(m.Credential.Policy.Name, "."+field) {
+			_ = m.Credential.Value.Use(func(v secret.Value) error { text = string(v.Reveal()); return nil }) // "" is the answer
+		}
+	}
+	return text
+}
+
 // Minted reports whether one of those that matched came from an answer.
 func (f *Finding) Minted() bool {
 	return slices.ContainsFunc(f.Matched, func(m Match) bool { return m.Credential.Policy.Minted })
