@@ -128,7 +128,7 @@ func (p *proxyStage) revoke(names []string) error {
 		if !ok {
 			return fmt.Errorf("credential %q: %w", name, errNotOurs)
 		}
-		c.Value.Wipe()
+		wipe(c)
 	}
 	return p.server.Rotate(nil) // connections that carried them
 }
@@ -138,7 +138,16 @@ func (p *proxyStage) revoke(names []string) error {
 func (p *proxyStage) revokeOthers(next *policy.Session) {
 	for name, c := range p.credentials {
 		if !slices.ContainsFunc(next.Credentials, func(other policy.Credential) bool { return other.Name == name }) {
-			c.Value.Wipe()
+			wipe(c)
 		}
 	}
+}
+
+// wipe leaves a credential without a value. One that is made makes no other.
+func wipe(c swap.Credential) {
+	if c.Minter != nil {
+		c.Minter.Revoke()
+		return
+	}
+	c.Value.Wipe()
 }

@@ -62,8 +62,9 @@ type Minter struct {
 	learn    func(secret.Value) error
 
 	also     []secret.Value // not yet learnt
-	held     bool           // the cell has a value
-	expires  time.Time      // of it; zero: never
+	revoked  bool
+	held     bool      // the cell has a value
+	expires  time.Time // of it; zero: never
 	obtained time.Time
 	flight   chan struct{} // of the exchange under way; else nil
 	failures int
@@ -128,6 +129,10 @@ func (m *Minter) Search(v secret.Value) {
 func (m *Minter) Ready(ctx context.Context) error {
 	m.mu.Lock()
 	now := time.Now()
+	if m.revoked {
+		m.mu.Unlock()
+		return secret.ErrNoValue
+	}
 	if m.flight == nil && m.due(now) && !now.Before(m.retry) {
 		if m.ctx == nil || m.ctx.Err() != nil {
 			m.mu.Unlock()
@@ -180,6 +185,15 @@ func (m *Minter) Settle(patience time.Duration) {
 	}
 }
 
+// Revoke ends the credential: its value is overwritten, and no other is asked
+// for. One that is on its way is not taken.
+func (m *Minter) Revoke() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.revoked, m.held, m.err = true, false, secret.ErrNoValue
+	m.cell.Wipe()
+}
+
 // due reports whether it is time for another token.
 func (m *Minter) due(now time.Time) bool { return !m.lasts(now, min(earliest, m.life()/4)) }
 
@@ -207,6 +221,11 @@ func (m *Minter) renew(done chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	if m.revoked {
+		m.flight = nil
+		t.Value.Wipe()
+		return
+	}
 	if m.flight, m.err = nil, err; err != nil {
 		m.retry = now.Add(min(lastRetry, firstRetry<<min(m.failures, 10)))
 		m.failures++

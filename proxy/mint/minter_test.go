@@ -230,6 +230,25 @@ func TestReject(t *testing.T) {
 	})
 }
 
+// TestRevoked: nothing comes after it, not what was asked for before either.
+func TestRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{t: t, life: time.Minute, takes: time.Second}
+		m, _ := bound(t, c)
+		current(t, m)
+		time.Sleep(50 * time.Second)
+		current(t, m) // the renewal is on its way
+		m.Revoke()
+		time.Sleep(time.Minute)
+		if err := m.Ready(t.Context()); !errors.Is(err, secret.ErrNoValue) || c.asked() != 2 {
+			t.Errorf("%v, %d exchanges", err, c.asked())
+		}
+		if err := m.Cell().Use(func(secret.Value) error { return nil }); !errors.Is(err, secret.ErrNoValue) {
+			t.Errorf("the cell: %v", err)
+		}
+	})
+}
+
 // TestEnded: no exchange outside the session.
 func TestEnded(t *testing.T) {
 	c := &counter{t: t}
