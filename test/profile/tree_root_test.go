@@ -123,7 +123,7 @@ func TestPipInstallsWhatAPackageNeeds(t *testing.T) {
 		}
 		wheel := name + "-1.0-py3-none-any.whl"
 		info := name + "-1.0.dist-info/"
-		packed := pack(t, [][2]string{
+		packed := rig.Zip(t, [][2]string{
 			{name + "/__init__.py", "\n"},
 			{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\n" + needs},
 			{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
