@@ -12,7 +12,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 PREFIX  ?= /usr/local
 
-.PHONY: all build generate check unit root test bench fuzz soak agents rig demo install clean
+.PHONY: all build generate check unit root test bench fuzz soak agents newcomer rig demo install clean
 
 all: build
 
@@ -69,6 +69,10 @@ agents:
 	bash test/setup/install.sh agents browser
 	go test -tags $(TAGS),agents -p 1 -count 1 -timeout $(TIMEOUT) ./test/agents/...
 
+# The README's first steps as a new user of a new Debian, typed at a terminal.
+newcomer:
+	bash test/newcomer/newcomer.sh
+
 rig:
 	bash test/setup/install.sh rig
 	bash test/rig/vagrant/run.sh
@@ -76,7 +80,10 @@ rig:
 demo:
 	bash test/demo/demo.sh
 
-install: build
+# sudo's PATH has no Go: what its user built is installed.
+install:
+	if command -v go >/dev/null; then $(MAKE) build; fi
+	test -x build/phantom-ns || { echo 'make install: there is nothing to install; run make first' >&2; exit 1; }
 	install -D -m 0755 build/phantom-ns $(DESTDIR)$(PREFIX)/bin/phantom-ns
 
 clean:
