@@ -29,12 +29,13 @@ printf 'export PATH=$HOME/.local/bin:/usr/local/go/bin:$PATH GOPROXY=file:///srv
 git config --system url.file:///srv/phantom-ns.git.insteadOf https://github.com/phantom-ns/phantom-ns
 git config --system safe.directory '*'
 
+echo "127.0.0.1 localhost $(hostname)" >/etc/hosts
+
 install -d /etc/phantom-ns
-key=sk-ant-api03-$(tr -dc A-Za-z0-9 </dev/urandom | head -c 95)
-/srv/newcomer/standin "$key" /etc/phantom-ns &
+random=$(head -c 4096 /dev/urandom | tr -dc A-Za-z0-9)
+key=sk-ant-api03-${random:0:95}
+exec 3< <(exec /srv/newcomer/standin "$key" /etc/phantom-ns)
 standin=$!
-until [ -s /etc/phantom-ns/policy.yaml ]; do
-	kill -0 "$standin" # it ends when it cannot listen
-done
+read -r -u 3 # it says that it listens
 python3 /srv/newcomer/type.py /srv/newcomer/README.md "$key"
 kill "$standin"

@@ -45,6 +45,7 @@ func run(key, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(policy), 0o644); err != nil {
 		return err
 	}
+	fmt.Println("listening")
 	server := &http.Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}}}
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("x-api-key") != key {

@@ -5,7 +5,6 @@ Every command has to end well; the last one has to print the answer, and the
 real key has to appear nowhere.
 """
 import os
-import pty
 import re
 import select
 import sys
@@ -24,9 +23,12 @@ class Terminal:
     def __init__(self):
         self.seen = ""
         self.new = ""
-        pid, self.fd = pty.fork()
+        pid, self.fd = os.forkpty()
         if pid == 0:
-            os.execvp("su", ["su", "-", "ann", "-c", "exec bash --rcfile ~/.bashrc -i"])
+            # Not su -c, which takes the terminal away that sudo asks at.
+            os.chdir("/home/ann")
+            os.execvp("setpriv", ["setpriv", "--reuid=ann", "--regid=ann", "--init-groups", "--reset-env",
+                                  "bash", "--rcfile", "/home/ann/.bashrc", "-i"])
 
     def read(self, *patterns):
         while True:
