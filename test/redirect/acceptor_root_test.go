@@ -20,15 +20,20 @@ import (
 // tally is what the accepting side saw.
 type tally struct {
 	accepted atomic.Int64
-	steered  atomic.Int64 // of accepted: by the second layer, getsockname() is the origin
-	missing  atomic.Int64 // no origin: a proxy closes these
-	wrong    atomic.Int64 // an origin that is not the one asked for
-	silent   atomic.Int64 // no message arrived, so nothing to compare with
+	steered  atomic.Int64          // of accepted: by the second layer, getsockname() is the origin
+	missing  atomic.Int64          // no origin: a proxy closes these
+	wrong    atomic.Int64          // an origin that is not the one asked for
+	silent   atomic.Int64          // no message arrived, so nothing to compare with
+	first    atomic.Pointer[error] // of silent: what the read said
 }
 
 func (c *tally) String() string {
-	return fmt.Sprintf("accepted %d steered %d missing %d wrong %d silent %d",
+	text := fmt.Sprintf("accepted %d steered %d missing %d wrong %d silent %d",
 		c.accepted.Load(), c.steered.Load(), c.missing.Load(), c.wrong.Load(), c.silent.Load())
+	if err := c.first.Load(); err != nil {
+		text += fmt.Sprintf(" (the first: %v)", *err)
+	}
+	return text
 }
 
 // newDrain starts accepting and looks at nothing.
@@ -99,30 +104,34 @@ func judge(fd int, c *tally) {
 		c.missing.Add(1)
 		return
 	}
-	asked, ok := readMessage(fd)
-	if !ok {
+	asked, err := readMessage(fd)
+	if err != nil {
 		c.silent.Add(1)
+		c.first.CompareAndSwap(nil, &err)
 	} else if asked != origin {
 		c.wrong.Add(1)
 	}
 }
 
 // readMessage reads the destination that the client asked for.
-func readMessage(fd int) (netip.AddrPort, bool) {
+func readMessage(fd int) (netip.AddrPort, error) {
 	limit := unix.Timeval{Sec: 5}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		return netip.AddrPort{}, false
+		return netip.AddrPort{}, err
 	}
 	var message [18]byte
 	n, err := unix.Read(fd, message[:])
 	for errors.Is(err, unix.EINTR) { // the runtime's own signals; a read with a time limit is not restarted, signal(7)
 		n, err = unix.Read(fd, message[:])
 	}
-	if err != nil || n != len(message) {
-		return netip.AddrPort{}, false
+	if err == nil && n != len(message) {
+		err = fmt.Errorf("%d bytes", n)
+	}
+	if err != nil {
+		return netip.AddrPort{}, err
 	}
 	address := netip.AddrFrom16([16]byte(message[:16])).Unmap()
-	return netip.AddrPortFrom(address, binary.BigEndian.Uint16(message[16:])), true
+	return netip.AddrPortFrom(address, binary.BigEndian.Uint16(message[16:])), nil
 }
 
 var errNoOrigin = errors.New("no origin")

@@ -141,8 +141,11 @@ static void compare_peer(int fd, const union destination *to)
 	union destination peer = { 0 };
 	socklen_t length = sizeof(peer);
 
-	if (getpeername(fd, &peer.any, &length) || memcmp(&peer, to, length_of(to)))
-		differing++;
+	errno = 0;
+	if (!getpeername(fd, &peer.any, &length) && !memcmp(&peer, to, length_of(to)))
+		return;
+	if (!differing++)
+		perror("getpeername"); /* "Success": another address */
 }
 
 static void close_with_reset(int fd)
