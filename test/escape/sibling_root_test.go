@@ -26,7 +26,7 @@ func (s *stage) startSibling(built []byte) *sibling {
 	s.world.Give(rig.Home+"/sibling", built, 0o755)
 	in, stdin := io.Pipe()
 	stdout, out := io.Pipe()
-	p := s.world.Start(rig.Session{Policy: s.policy(""), Args: []string{rig.Home + "/sibling", "serve"}, Stdin: in, Stdout: out})
+	p := s.world.Start(rig.Session{Policy: s.policy(""), Args: []string{rig.Home + "/sibling", "serve"}, Stdin: in, Stdout: out, Timeout: 10 * time.Minute})
 	// Before rig ends the session, which waits for both.
 	s.Cleanup(func() { stdin.Close(); stdout.Close() })
 	other := &sibling{p, stdin, make(chan string, 2)}
