@@ -62,6 +62,7 @@ func (tr *trial) serveAnthropic() {
 func (tr *trial) serveCodex() {
 	tr.upstream.Serve("api.openai.com", tr.upstream.OpenAI(tr.key))
 	tr.upstream.Serve("github.com", http.NotFoundHandler())
+	tr.upstream.Serve("raw.githubusercontent.com", http.NotFoundHandler()) // announcements
 }
 
 func (tr *trial) serveCodexOverHTTP() {
