@@ -39,8 +39,8 @@ type feature struct {
 // fullFeatures are what the full object needs beyond the floor.
 var fullFeatures = []feature{
 	{"network namespace cookie in sock_ops", "5.15", helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
-	{"errno from socket address hooks (bpf_set_retval)", "6.1", helper(ebpf.CGroupSockAddr, asm.FnSetRetval)},
-	{"errno from sock_create (bpf_set_retval)", "6.1", helper(ebpf.CGroupSock, asm.FnSetRetval)},
+	{"errno from socket address hooks (bpf_set_retval)", "6.1", setRetval(ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect)},
+	{"errno from sock_create (bpf_set_retval)", "6.1", setRetval(ebpf.CGroupSock, ebpf.AttachCGroupInetSockCreate)},
 }
 
 // floorFeatures are what either object needs. All of them together are 5.9; 5.10 is the first that was tried.
@@ -58,6 +58,26 @@ var steerFeatures = []feature{
 
 func helper(program ebpf.ProgramType, function asm.BuiltinFunc) func() error {
 	return func() error { return features.HaveProgramHelper(program, function) }
+}
+
+// setRetval loads a program that uses the helper. The library's probe leaves the argument unset, which the verifier of 7.2
+// takes for a fault of the program instead of an answer.
+func setRetval(program ebpf.ProgramType, attach ebpf.AttachType) func() error {
+	return func() error {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: program, AttachType: attach, License: "GPL",
+			Instructions: asm.Instructions{
+				asm.Mov.Imm(asm.R1, 0), asm.FnSetRetval.Call(), asm.Mov.Imm(asm.R0, 1), asm.Return(),
+			},
+		})
+		if errors.Is(err, unix.EINVAL) { // unknown helper
+			return fmt.Errorf("%w: %w", ErrNotSupported, err)
+		}
+		if err != nil {
+			return err
+		}
+		return p.Close()
+	}
 }
 
 func programType(program ebpf.ProgramType) func() error {
