@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"net/netip"
 	"strings"
 	"sync"
@@ -369,7 +370,9 @@ func TestO8ReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	users.Wait()
-	if users := r.server.current.Load().upstream.users.Load(); users != 0 {
-		t.Errorf("%d requests have not left", users)
+	// The agent has an answer before the request has left: one that never does
+	// runs into the test's own limit.
+	for r.server.current.Load().upstream.users.Load() != 0 {
+		runtime.Gosched()
 	}
 }
