@@ -48,7 +48,9 @@ func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetc
 		return nil, fmt.Errorf("fetch credential %q: %w", f.name, ends.err)
 	}
 	defer request.Close()
-	f.cmd = s.stageCommand(secret.Stage, group, ends.theirs...)
+	env, err := s.secretEnv(ref)
+	files := s.lendKey(ref, &env, ends.theirs)
+	f.cmd = s.stageCommand(secret.Stage, group, files...)
 	if s.runsAsUser(ref) {
 		f.cmd.SysProcAttr.Credential = s.userCredential()
 	}
@@ -57,7 +59,6 @@ func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetc
 		return nil, fmt.Errorf("fetch credential %q: start helper: %w", f.name, err)
 	}
 	go f.cmd.Wait() // reaped here; its answer is what counts
-	env, err := s.secretEnv(ref)
 	if err == nil && from.name == proxyPassword {
 		err = from.asPassword(&env)
 	}

@@ -98,13 +98,13 @@ func (s *Session) startLease(group *cgroup, known []policy.Credential, name stri
 		return nil, fmt.Errorf("lease %q: %w", name, ends.err)
 	}
 	defer request.Close()
-	cmd := s.stageCommand(secret.Stage, group, ends.theirs...)
+	env, err := s.secretEnv(ref)
+	cmd := s.stageCommand(secret.Stage, group, s.lendKey(ref, &env, ends.theirs)...)
 	if err := cmd.Start(); err != nil {
 		closeAll(ours)
 		return nil, fmt.Errorf("lease %q: start helper: %w", name, err)
 	}
 	go cmd.Wait() // reaped here; its answer is what counts
-	env, err := s.secretEnv(ref)
 	if err == nil {
 		err = secret.Request{Ref: ref, Env: env, Terms: terms(known[at])}.Send(request)
 	}

@@ -74,7 +74,7 @@ func (s *Session) renew(config Config, wanted func(source, secret.Ref) bool) err
 	defer s.renewing.Unlock()
 	// A session that lives as long as this attempt: what the attempt makes is
 	// undone with it, and what it finds out is the session's only at its end.
-	trial := &Session{id: s.id, config: config, around: s.around}
+	trial := &Session{id: s.id, config: config, around: s.around, storeKey: s.storeKey}
 	defer trial.undo.Close()
 	trial.config.Profile = s.withoutLatecomers(config.Profile)
 	names, err := s.tryRenewal(trial, wanted)

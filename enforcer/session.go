@@ -44,6 +44,10 @@ type Config struct {
 	// Trusted and Profile; nil: a reload fetches credentials alone.
 	Reread func() (Reread, error)
 
+	// Passphrase is what the store's passphrase is read from, where it has one;
+	// nil: the controlling terminal.
+	Passphrase *os.File
+
 	Stdin, Stdout, Stderr *os.File
 
 	Logger   *slog.Logger
@@ -70,7 +74,9 @@ type Session struct {
 	started bool // the log has the first record, so it is to have the last
 	group   *cgroup
 	dir     *stateDir
-	state   state
+
+	storeKey *os.File // of a store with a passphrase; see secret.NewKeySlot
+	state    state
 
 	first    *policy.Session         // as the agent began
 	renewing sync.Mutex              // guards config, spec, known and due from the start on
@@ -123,6 +129,9 @@ func Start(ctx context.Context, config Config) (*Session, error) {
 func (s *Session) start(ctx context.Context) error {
 	group, err := s.claim()
 	if err != nil {
+		return err
+	}
+	if err := s.unlockStore(group); err != nil {
 		return err
 	}
 	half := loadKernelHalf(group.agent)

@@ -25,6 +25,7 @@ type runFlags struct {
 	user, policy, profile string
 	with, login, allow    []string
 	write                 []string
+	passphraseFD          int
 }
 
 func (e *env) runCommand() *cobra.Command {
@@ -47,6 +48,7 @@ func (e *env) runCommand() *cobra.Command {
 	flags.StringArrayVar(&f.login, "login", nil, "log in as `NAME` (claude, codex) in the session, and store the login (repeatable)")
 	flags.StringArrayVar(&f.allow, "allow", nil, "let the session read from `HOST[:PORT]` (repeatable)")
 	flags.StringArrayVar(&f.write, "write", nil, "let the session write `PATH` for real (repeatable)")
+	flags.IntVar(&f.passphraseFD, "passphrase-fd", 0, passphraseUsage)
 	return cmd
 }
 
@@ -82,6 +84,9 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 	}
 	config.Command, config.With, config.Login, config.Allow, config.Write = command, f.with, f.login, f.allow, f.write
 	config.Stdin, config.Stdout, config.Stderr = e.stdin, e.stdout, e.stderr
+	if config.Passphrase, err = passphraseFile(f.passphraseFD); err != nil {
+		return config, err
+	}
 	if err := e.readPolicy(f, &config); err != nil {
 		return config, err
 	}

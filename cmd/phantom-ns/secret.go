@@ -24,7 +24,7 @@ func (e *env) secretCommand() *cobra.Command {
 		Args:  wanted(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(e.secretSetCommand(), e.secretListCommand(), e.secretRemoveCommand())
+	cmd.AddCommand(e.secretSetCommand(), e.secretListCommand(), e.secretRemoveCommand(), e.secretPassphraseCommand())
 	return cmd
 }
 
@@ -38,6 +38,7 @@ var (
 func (e *env) secretSetCommand() *cobra.Command {
 	var provider, file string
 	var hosts []string
+	var fd int
 	cmd := &cobra.Command{
 		Use:   "set NAME",
 		Short: "Store a credential, read hidden from the terminal or from standard input",
@@ -45,21 +46,26 @@ func (e *env) secretSetCommand() *cobra.Command {
 			"  pass show work/api | sudo phantom-ns secret set work --host api.work.example\n" +
 			"  sudo phantom-ns secret set codex --from-file ~/.codex/auth.json",
 		Args: wanted(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error { return e.secretSet(args[0], provider, file, hosts) },
+		RunE: func(_ *cobra.Command, args []string) error { return e.secretSet(args[0], provider, file, hosts, fd) },
 	}
 	cmd.Flags().StringVar(&provider, "provider", "", "provider `NAME`, when it is not the credential's own name")
 	cmd.Flags().StringVar(&file, "from-file", "", "read `FILE`: a credential alone, or what a tool keeps its login in")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "bind the credential to `HOST` instead of the provider's hosts (repeatable)")
+	cmd.Flags().IntVar(&fd, "passphrase-fd", 0, passphraseUsage)
 	return cmd
 }
 
-func (e *env) secretSet(name, provider, file string, hosts []string) error {
+func (e *env) secretSet(name, provider, file string, hosts []string, fd int) error {
 	if err := e.needRoot(); err != nil {
 		return err
 	}
 	entry, err := binding(name, provider, hosts)
 	if err != nil {
 		return fmt.Errorf("secret set %q: %w", name, err)
+	}
+	store, err := e.store(fd)
+	if err != nil {
+		return err
 	}
 	if file != "" {
 		entry.Value, err = readSecretFile(file, entry.Provider)
@@ -70,7 +76,7 @@ func (e *env) secretSet(name, provider, file string, hosts []string) error {
 		return fmt.Errorf("secret set %q: %w", name, err)
 	}
 	defer entry.Value.Wipe()
-	if err := secret.NewStore("").Set(name, entry); err != nil {
+	if err := store.Set(name, entry); err != nil {
 		return err
 	}
 	e.say("stored %s, bound to %s", name, strings.Join(entry.Hosts, ", "))
@@ -135,6 +141,7 @@ func (e *env) readSecret(name string) (secret.Value, error) {
 
 func (e *env) secretListCommand() *cobra.Command {
 	var asJSON bool
+	var fd int
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List stored credentials, never their values",
@@ -143,7 +150,11 @@ func (e *env) secretListCommand() *cobra.Command {
 			if err := e.needRoot(); err != nil {
 				return err
 			}
-			listed, err := secret.NewStore("").List()
+			store, err := e.store(fd)
+			if err != nil {
+				return err
+			}
+			listed, err := store.List()
 			if err != nil || asJSON {
 				return orJSON(e, listed, err)
 			}
@@ -155,11 +166,13 @@ func (e *env) secretListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	cmd.Flags().IntVar(&fd, "passphrase-fd", 0, passphraseUsage)
 	return cmd
 }
 
 func (e *env) secretRemoveCommand() *cobra.Command {
-	return &cobra.Command{
+	var fd int
+	cmd := &cobra.Command{
 		Use:   "rm NAME",
 		Short: "Remove a stored credential",
 		Args:  wanted(cobra.ExactArgs(1)),
@@ -167,11 +180,17 @@ func (e *env) secretRemoveCommand() *cobra.Command {
 			if err := e.needRoot(); err != nil {
 				return err
 			}
-			if err := secret.NewStore("").Remove(args[0]); err != nil {
+			store, err := e.store(fd)
+			if err != nil {
+				return err
+			}
+			if err := store.Remove(args[0]); err != nil {
 				return err
 			}
 			e.tellSessions(args[0], true)
 			return nil
 		},
 	}
+	cmd.Flags().IntVar(&fd, "passphrase-fd", 0, passphraseUsage)
+	return cmd
 }

@@ -18,6 +18,7 @@ var causes = []struct {
 }{
 	{"root", ErrRoot}, {"unsupported", ErrUnsupported}, {"unsafe", ErrUnsafe}, {"unset", ErrUnset},
 	{"absent", ErrAbsent}, {"ambiguous", ErrAmbiguous}, {"locked", ErrLocked}, {"no_service", ErrNoService},
+	{"passphrase", ErrPassphrase}, {"wrong_passphrase", ErrWrongPassphrase}, {"no_passphrase", ErrNoPassphrase}, {"interrupted", ErrInterrupted},
 	{"no_key", ErrNoKey}, {"key", ErrKey}, {"damaged", ErrDamaged}, {"version", ErrVersion},
 	{"empty", ErrEmpty}, {"short", ErrShort}, {"long", ErrLong}, {"newline", ErrNewline}, {"nul", ErrNUL},
 	{"control", ErrControl}, {"space", ErrSpace}, {"encoding", ErrEncoding},

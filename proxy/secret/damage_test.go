@@ -147,7 +147,7 @@ func TestNewerStoreIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	key, err := readKey(dir)
+	key, err := s.readKey(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestFullStoreIsRefusedAndKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	key, err := readKey(dir)
+	key, err := s.readKey(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,9 @@ type Env struct {
 	AnyLength bool `json:"any_length,omitempty"`
 	// Credentials is the unit's $CREDENTIALS_DIRECTORY, for systemd: references.
 	Credentials string `json:"credentials,omitempty"`
+	// KeyFD is the helper's descriptor of the store's unsealed key, see
+	// NewKeySlot; 0: none.
+	KeyFD int `json:"key_fd,omitempty"`
 	// Timeout is in nanoseconds on the wire; 0 is DefaultTimeout.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// Value is the variable of an env: reference, as the supervisor found it
@@ -88,7 +91,13 @@ func fetch(ctx context.Context, ref Ref, env Env, euid int) (Entry, error) {
 func fetchKind(ctx context.Context, ref Ref, env Env) (Entry, error) {
 	switch ref.kind {
 	case KindStore:
-		return within(ctx, func() (Entry, error) { return NewStore(env.Directory).Get(ref.args[0]) })
+		return within(ctx, func() (Entry, error) {
+			s, err := env.open()
+			if err != nil {
+				return Entry{}, err
+			}
+			return s.Get(ref.args[0])
+		})
 	case KindEnv:
 		if env.Value.Len() == 0 {
 			return Entry{}, ErrUnset

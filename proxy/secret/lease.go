@@ -224,5 +224,9 @@ func serveLease(q Request, answer io.WriteCloser) error {
 	if q.Ref.kind != KindStore {
 		return writeReply(answer, Entry{}, ErrUnsupported)
 	}
-	return NewStore(q.Env.Directory).grant(ctx, q.Ref.args[0], *q.Terms, answer, update, ack)
+	s, err := q.Env.open()
+	if err != nil {
+		return writeReply(answer, Entry{}, err)
+	}
+	return s.grant(ctx, q.Ref.args[0], *q.Terms, answer, update, ack)
 }

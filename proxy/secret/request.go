@@ -13,13 +13,17 @@ type Request struct {
 	Ref   Ref
 	Env   Env
 	Terms *Terms // not nil: a lease
+	// Unlock asks for the store's passphrase instead, see SlotFD; Ref is not
+	// looked at.
+	Unlock bool
 }
 
 // requestHeader is the JSON line of a request; the body is Env.Value.
 type requestHeader struct {
-	Ref    Ref    `json:"ref"`
+	Ref    Ref    `json:"ref,omitzero"`
 	Env    Env    `json:"env"`
 	Terms  *Terms `json:"terms,omitempty"`
+	Unlock bool   `json:"unlock,omitempty"`
 	Length int    `json:"length"`
 }
 
@@ -27,7 +31,7 @@ type requestHeader struct {
 // body, never in argv or environment.
 func (q Request) Send(w io.Writer) error {
 	body := q.Env.Value.Reveal()
-	if err := writeFrame(w, requestHeader{q.Ref, q.Env, q.Terms, len(body)}, body); err != nil {
+	if err := writeFrame(w, requestHeader{q.Ref, q.Env, q.Terms, q.Unlock, len(body)}, body); err != nil {
 		return fmt.Errorf("send request for credential %s: %w", q.Ref, err)
 	}
 	return nil
@@ -48,5 +52,5 @@ func readRequest(r io.Reader) (Request, error) {
 		return Request{}, fmt.Errorf("read request: %w", err)
 	}
 	h.Env.Value = v
-	return Request{h.Ref, h.Env, h.Terms}, nil
+	return Request{h.Ref, h.Env, h.Terms, h.Unlock}, nil
 }

@@ -52,6 +52,9 @@ func serve() error {
 	defer answer.Close()
 	q, err := readRequest(request)
 	request.Close()
+	if err == nil && q.Unlock {
+		return servePassphrase(q, facts)
+	}
 	if err == nil && q.Terms != nil {
 		return serveLease(q, answer)
 	}

@@ -8,12 +8,15 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"filippo.io/age"
 )
 
 // Directory is where the store lives: root's, mode 0700.
 //
 //	/var/lib/phantom-ns/             locked (flock) by whoever writes
-//	├── key            0600          age X25519 identity, made by the first Set
+//	├── key            0600          age X25519 identity, made by the first Set; where a
+//	│                               passphrase is set, an age file (scrypt) of it
 //	├── store.age      0600          every entry, encrypted to that key
 //	└── *.new          0600          what a crash left; the next write removes it
 const Directory = "/var/lib/phantom-ns"
@@ -36,12 +39,15 @@ const (
 	MaxHosts = 64
 )
 
-// Store is the encrypted store in one directory. It keeps nothing open and
-// nothing in memory between calls; separate processes may use it together.
+// Store is the encrypted store in one directory. It keeps nothing open and,
+// but for a key that was unlocked, nothing in memory between calls; separate
+// processes may use it together.
 // The directory and the files must belong to the effective uid and be closed
 // to everyone else.
 type Store struct {
 	directory string
+	key       *age.X25519Identity // not nil: was unlocked
+	work      int                 // scrypt's, as log2; 0: age's own
 	// reached is called at each step of a write, for a test to crash there.
 	reached func(step string)
 }
@@ -51,7 +57,7 @@ func NewStore(directory string) *Store {
 	if directory == "" {
 		directory = Directory
 	}
-	return &Store{directory, func(string) {}}
+	return &Store{directory: directory, reached: func(string) {}}
 }
 
 // Listing is an entry without its value.

@@ -41,7 +41,8 @@ type indexItem struct {
 
 const storeVersion = 1
 
-// read needs no lock: a store is replaced by one rename, and its key never.
+// read needs no lock: a store is replaced by one rename, and so is the file of
+// its key, which stays the same key.
 func (s *Store) read(keep func(name string) bool) (map[string]Entry, error) {
 	dir, err := openDirectory(s.directory)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +59,7 @@ func (s *Store) read(keep func(name string) bool) (map[string]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := readKey(dir)
+	key, err := s.readKey(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func (s *Store) load(dir *os.File, create bool) (map[string]Entry, *age.X25519Id
 	if absent && !create {
 		return nil, nil, ErrAbsent
 	}
-	key, err := readKey(dir)
+	key, err := s.readKey(dir)
 	if absent && errors.Is(err, ErrNoKey) {
 		key, err = s.makeKey(dir)
 	}
@@ -203,7 +204,7 @@ func seal(entries map[string]Entry, key *age.X25519Identity) ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
-func readKey(dir *os.File) (*age.X25519Identity, error) {
+func (s *Store) readKey(dir *os.File) (*age.X25519Identity, error) {
 	text, err := readPrivate(dir, keyFile, maxKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoKey
@@ -212,6 +213,17 @@ func readKey(dir *os.File) (*age.X25519Identity, error) {
 		return nil, err
 	}
 	defer clear(text)
+	if !bytes.HasPrefix(text, sealedKey) {
+		return parseIdentity(dir, text)
+	}
+	if s.key == nil {
+		return nil, ErrPassphrase
+	}
+	return s.key, nil
+}
+
+// parseIdentity reads the identity in the text of a file of dir's.
+func parseIdentity(dir *os.File, text []byte) (*age.X25519Identity, error) {
 	for line := range bytes.Lines(text) {
 		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
 			continue
@@ -230,7 +242,12 @@ func (s *Store) makeKey(dir *os.File) (*age.X25519Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
-	text := []byte("# phantom-ns store, public key: " + key.Recipient().String() + "\n" + key.String() + "\n")
+	text := keyText(key)
 	defer clear(text)
 	return key, s.replace(dir, keyFile, text)
+}
+
+// keyText is what parseIdentity reads.
+func keyText(key *age.X25519Identity) []byte {
+	return []byte("# phantom-ns store, public key: " + key.Recipient().String() + "\n" + key.String() + "\n")
 }

@@ -36,6 +36,11 @@ type rotating struct {
 // line behind from in the policy.
 func startRotating(t *testing.T, world *rig.World, from, more string) *rotating {
 	t.Helper()
+	return startRotatingAs(t, world, rig.Session{}, from, more)
+}
+
+func startRotatingAs(t *testing.T, world *rig.World, s rig.Session, from, more string) *rotating {
+	t.Helper()
 	r := &rotating{inUse: &inUse{world: world}, t: t, upstream: rig.NewUpstream(t, world.Listen)}
 	r.upstream.OnlyHTTP1() // of an h2 connection net/http keeps the fields for 30 s after its end
 	r.upstream.Serve(host, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -45,7 +50,8 @@ func startRotating(t *testing.T, world *rig.World, from, more string) *rotating 
 	in, says := io.Pipe()
 	heard, out := io.Pipe()
 	r.says, r.heard = says, bufio.NewScanner(heard)
-	r.process = world.Start(rig.Session{Policy: r.policy, Args: []string{"sh", "-c", onDemand}, Stdin: in, Stdout: out})
+	s.Policy, s.Args, s.Stdin, s.Stdout = r.policy, []string{"sh", "-c", onDemand}, in, out
+	r.process = world.Start(s)
 	// Before the rig waits for the session's end, which waits for this.
 	t.Cleanup(func() { says.Close(); heard.Close() })
 	return r

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -23,19 +24,20 @@ const AuditLog = "/var/log/phantom-ns/audit.jsonl"
 
 // Session is one `phantom-ns run`, started as sudo starts it for [User].
 type Session struct {
-	Policy string    // text of the policy file; empty: no --policy
-	With   []string  // --with
-	Allow  []string  // --allow
-	Write  []string  // --write
-	Flags  []string  // further flags, as they are
-	Args   []string  // the agent's command
-	Env    []string  // added to the environment that sudo hands on
-	Dir    string    // working directory; empty: [Work]
-	User   string    // --user U, as plain root: no SUDO_ variables
-	Root   bool      // plain root, and no --user
-	Stdin  io.Reader // nil: /dev/null
-	Stdout io.Writer // gets the agent's output while it runs, beside Result; nil: nobody
-	Stderr io.Writer // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
+	Policy string     // text of the policy file; empty: no --policy
+	With   []string   // --with
+	Allow  []string   // --allow
+	Write  []string   // --write
+	Flags  []string   // further flags, as they are
+	Args   []string   // the agent's command
+	Env    []string   // added to the environment that sudo hands on
+	Dir    string     // working directory; empty: [Work]
+	User   string     // --user U, as plain root: no SUDO_ variables
+	Root   bool       // plain root, and no --user
+	Stdin  io.Reader  // nil: /dev/null
+	Stdout io.Writer  // gets the agent's output while it runs, beside Result; nil: nobody
+	Stderr io.Writer  // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
+	Files  []*os.File // further descriptors of phantom-ns itself, from 3 on
 	// Timeout ends a session that hangs; 0 is one minute. The test fails then.
 	Timeout time.Duration
 }
@@ -98,6 +100,12 @@ func (w *World) Command(stdin io.Reader, args ...string) Result {
 	return w.start(Session{Root: true, Stdin: stdin, Dir: "/"}, Binary(w.t), args...).Wait()
 }
 
+// CommandWith is Command with further descriptors, from 3 on.
+func (w *World) CommandWith(files []*os.File, stdin io.Reader, args ...string) Result {
+	w.t.Helper()
+	return w.start(Session{Root: true, Stdin: stdin, Dir: "/", Files: files}, Binary(w.t), args...).Wait()
+}
+
 func (w *World) start(s Session, name string, args ...string) *Process {
 	w.t.Helper()
 	timeout := s.Timeout
@@ -118,6 +126,7 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	if s.Stderr != nil {
 		p.Cmd.Stderr = s.Stderr
 	}
+	p.ExtraFiles = s.Files
 	// Without the test's own terminal: with one, SIGHUP means another thing.
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// A hung session is asked first, so that it can sweep up after itself.
