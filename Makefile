@@ -44,7 +44,8 @@ root: build
 	bash test/setup/install.sh $(SETUP)
 	go test -tags $(TAGS),root -p 1 -count 1 -timeout $(TIMEOUT) $(SUITES)
 
-test: check unit
+# The tag root adds to the unit tests: they are not run twice.
+test: check
 	$(MAKE) root
 
 bench: build
