@@ -10,7 +10,7 @@
 #     agents     the agents of test/agents, from npm and PyPI: 2 GB
 #     browser    Chromium, for test/agents
 #     bpf        the pinned clang that rebuilds the BPF objects
-#     keyring    a Secret Service
+#     keyring    a Secret Service, pass with gpg, gh, strace
 #     bench      what the figures are compared with
 #     http       the programs of test/http: Python clients, Node, h2spec
 #     rig        Vagrant, libvirt and QEMU for the other kernels
@@ -117,6 +117,10 @@ group_keyring() {
 	need dbus
 	need gnome-keyring
 	need libsecret-tools
+	need pass
+	need gnupg
+	need_for gh gh
+	need_for strace strace
 }
 group_clients() {
 	need ca-certificates
