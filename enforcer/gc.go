@@ -8,13 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// startingGrace is how old an unlocked directory under a starting name must
-// be before it counts as left by a crash. Between mkdir and flock lie a few
-// microseconds.
+// startingGrace is how old an unlocked cgroup without state must be before it
+// counts as left by a crash. Between mkdir and flock lie a few microseconds.
 const startingGrace = time.Minute
 
 // Swept names one dead session whose remains were removed.
@@ -39,7 +41,7 @@ func Sweep() ([]Swept, error) {
 	var swept []Swept
 	var errs []error
 	for _, e := range entries {
-		if !e.IsDir() || isStarting(e) {
+		if !e.IsDir() || isStarting(e.Name()) {
 			continue
 		}
 		s, err := sweepSession(root, filepath.Join(StateDir, e.Name()), e.Name())
@@ -52,12 +54,40 @@ func Sweep() ([]Swept, error) {
 		}
 		swept = append(swept, s)
 	}
+	begun, err := sweepBegun(root, entries)
+	swept, errs = append(swept, begun...), append(errs, err)
 	orphans, err := sweepOrphans(root)
 	return append(swept, orphans...), errors.Join(append(errs, err)...)
 }
 
-func isStarting(e os.DirEntry) bool {
-	return strings.HasPrefix(e.Name(), ".") && isYoung(e)
+// isStarting tells the name of a directory that newStateDir has not published.
+func isStarting(name string) bool { return strings.HasPrefix(name, ".") }
+
+// sweepBegun removes the directories whose session died before they were
+// published. Where a session starts at this moment it leaves them to the next
+// sweep.
+func sweepBegun(cgroupRoot string, entries []os.DirEntry) (swept []Swept, err error) {
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() || !isStarting(e.Name()) })
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	alone, err := lockStateDir(unix.LOCK_EX | unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer alone.Close()
+	var errs []error
+	for _, e := range entries {
+		s, err := sweepSession(cgroupRoot, filepath.Join(StateDir, e.Name()), e.Name())
+		if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) { // published meanwhile, or swept
+			continue
+		}
+		swept, errs = append(swept, s), append(errs, err)
+	}
+	return swept, errors.Join(errs...)
 }
 
 func sweepSession(cgroupRoot, dir, name string) (Swept, error) {

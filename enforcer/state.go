@@ -44,9 +44,15 @@ func newStateDir(id string) (*stateDir, error) {
 	if err := os.MkdirAll(StateDir, 0o711); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
+	starts, err := lockStateDir(unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	defer starts.Close()
 	d := &stateDir{path: filepath.Join(StateDir, id)}
-	// Created under a name that a sweep passes over; the rename is the step
-	// that makes the session visible, and it is locked by then.
+	// Created under a name that a sweep passes over while anybody starts; the
+	// rename is the step that makes the session visible, and it is locked by
+	// then.
 	starting := filepath.Join(StateDir, "."+id)
 	if err := os.Mkdir(starting, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
@@ -60,6 +66,21 @@ func newStateDir(id string) (*stateDir, error) {
 		return nil, errors.Join(fmt.Errorf("publish state directory: %w", err), lock.Close(), os.RemoveAll(starting))
 	}
 	return d, nil
+}
+
+// lockStateDir takes the lock of all sessions: shared by those that make their
+// directory, whole for what nobody else may do meanwhile. EWOULDBLOCK where it
+// is taken and how says LOCK_NB.
+func lockStateDir(how int) (*os.File, error) {
+	all, err := os.Open(StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	if err := unix.Flock(int(all.Fd()), how); err != nil {
+		all.Close()
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	return all, nil
 }
 
 // errBusy says that a live supervisor holds the lock.

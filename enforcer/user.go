@@ -101,12 +101,8 @@ const proxyUser = "phantom-ns"
 // claimUIDs lets one session at a time pick a uid and start its proxy: until
 // the process exists nothing shows that the uid is taken.
 func claimUIDs() (release func() error, err error) {
-	dir, err := os.Open(StateDir)
+	dir, err := lockStateDir(unix.LOCK_EX)
 	if err != nil {
-		return nil, fmt.Errorf("pick a uid for the proxy: %w", err)
-	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		dir.Close()
 		return nil, fmt.Errorf("pick a uid for the proxy: %w", err)
 	}
 	return dir.Close, nil
