@@ -32,7 +32,9 @@ func TestP5FIFOOutside(t *testing.T) {
 	name, fd := outsideFIFO(t)
 	newRig(t).script("", "echo escaped 2>/dev/null > "+name+" || true")
 	want := ""
-	if fence.ABI() < 2 {
+	abi, err := fence.ABI()
+	must(t, err)
+	if abi < 2 {
 		want = "escaped\n"
 	}
 	buffer := make([]byte, 64)

@@ -62,20 +62,26 @@ type Ruleset struct {
 }
 
 // ABI is the version of the kernel's Landlock, 0 where it has none or it is
-// switched off.
-func ABI() int {
+// switched off. Any other answer is an error, and no reason to go without.
+func ABI() (int, error) {
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if errno != 0 {
-		return 0
+	switch errno {
+	case 0:
+		return int(version), nil
+	case unix.ENOSYS, unix.EOPNOTSUPP:
+		return 0, nil
 	}
-	return int(version)
+	return 0, fmt.Errorf("ask for Landlock: %w", errno)
 }
 
 // NewRuleset makes rules by which rights have to be granted, and the scopes are
 // in force, as far as the kernel knows them. An error is ErrNoLandlock where it
 // knows none.
 func NewRuleset(rights, scopes uint64) (*Ruleset, error) {
-	abi := ABI()
+	abi, err := ABI()
+	if err != nil {
+		return nil, err
+	}
 	if abi < leastABI {
 		return nil, ErrNoLandlock
 	}

@@ -105,7 +105,10 @@ var ruledAttempts = map[string]struct {
 
 // P3, P5: what the kernel's Landlock knows of is in force, the rest is not.
 func TestRulesAreInForce(t *testing.T) {
-	abi := ABI()
+	abi, err := ABI()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, a := range ruledAttempts {
 		t.Run(name, func(t *testing.T) {
 			dir := ruledFolder(t)
