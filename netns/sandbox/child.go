@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ type Child struct {
 	terminal *terminalRelay
 	warnings []string
 	unwatch  func() bool // stops watching the context
+	running  atomic.Bool // init has executed the agent
 
 	waiting, closing  sync.Once
 	status            Status
@@ -78,7 +80,10 @@ func start(cfg Config) (_ *Child, err error) {
 		return nil, err
 	}
 	c.stdio.donate()
-	return c, c.send(kindSpec, struct{}{}, spec)
+	if err := c.send(kindSpec, struct{}{}, spec); err != nil {
+		return nil, fmt.Errorf("send spec: %w", err)
+	}
+	return c, nil
 }
 
 // newSpec is the bulk of kindSpec.
@@ -127,7 +132,7 @@ func (c *Child) launch(l Launch) error {
 	}
 	defer unix.Close(bulk)
 	if err := c.send(kindLaunch, struct{}{}, bulk); err != nil {
-		return c.lost(StageWait, err)
+		return c.lost(StageWait, fmt.Errorf("send launch: %w", err))
 	}
 	c.stdio.start()
 	return c.follow()
@@ -148,6 +153,7 @@ func (c *Child) follow() error {
 		case kindTerminal:
 			err = c.openTerminal(p)
 		case kindRunning:
+			c.running.Store(true)
 			return nil
 		default:
 			err = c.unexpected(p)

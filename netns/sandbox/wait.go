@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrInitEnded says that init gave up while the agent ran, which ended with it.
+var ErrInitEnded = errors.New("init ended before the agent")
+
 // Wait returns how the agent ended, when every process of the session is gone
 // and all output is written, or how init did, when it was killed. A terminal is
 // restored by then. It may be called more than once.
@@ -35,6 +38,8 @@ func (c *Child) wait() (Status, error) {
 		return Status{Code: exit.Code, Signal: syscall.Signal(exit.Signal)}, err
 	case w.Signaled():
 		return Status{Signal: w.Signal()}, err
+	case c.running.Load():
+		return Status{Code: w.ExitStatus()}, errors.Join(err, fmt.Errorf("sandbox: %w: %s", ErrInitEnded, describe(w)))
 	default:
 		return Status{Code: w.ExitStatus()}, err
 	}
@@ -103,6 +108,9 @@ func (c *Child) Close() error {
 		c.unwatch()
 		err := c.process.kill()
 		_, waitErr := c.Wait()
+		if errors.Is(waitErr, ErrInitEnded) {
+			waitErr = nil // of the agent, and Wait's to tell
+		}
 		c.closeErr = errors.Join(err, waitErr, c.release())
 	})
 	return c.closeErr
