@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -139,7 +140,10 @@ func (c *control) receive() (message, []*os.File, error) {
 	data, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(maxFDs*4))
 	n, oobn, flags, _, err := c.conn.ReadMsgUnix(data, oob)
 	if err != nil || n == 0 {
-		return message{}, nil, errors.Join(errClosed, err)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return message{}, nil, fmt.Errorf("%w: %w", errClosed, err)
+		}
+		return message{}, nil, errClosed
 	}
 	files, err := rightsFiles(oob[:oobn])
 	if err != nil {

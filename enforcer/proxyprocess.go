@@ -67,6 +67,9 @@ func (s *Session) startProxy(group *cgroup) (*policy.Session, error) {
 		return nil, err
 	}
 	ready, _, err := s.proxy.control.expect(msgReady)
+	if errors.Is(err, errClosed) {
+		err = fmt.Errorf("start proxy: %w", err) // it has said why, on stderr
+	}
 	if err != nil {
 		return nil, err
 	}

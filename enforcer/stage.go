@@ -239,7 +239,8 @@ func (p *proxyStage) searchAtRest(credentials []swap.Credential) error {
 		}
 	}
 	go func() {
-		if err := answerAtRest(with, needles); err != nil {
+		// Who closed it ends the session, and says why.
+		if err := answerAtRest(with, needles); err != nil && !errors.Is(err, errClosed) {
 			p.log.Warn("search for credentials at rest", "error", err)
 		}
 	}()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -54,7 +55,8 @@ func (e *env) main(args []string) int {
 // complain prints one line that names the thing and, where there is something
 // to do about it, one that says what.
 func (e *env) complain(err error) {
-	e.say("%v", err)
+	// What went wrong beside it belongs to the same line.
+	e.say("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if hint := hintFor(err); hint != "" {
 		e.say("%s", hint)
 	}

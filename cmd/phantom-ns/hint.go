@@ -3,8 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +38,7 @@ var hints = []struct {
 	{enforcer.ErrPasswordHost, "store it for that host: sudo phantom-ns secret set NAME --host HOST"},
 	{enforcer.ErrPrivilegedPort, "publish on 1024 or above, or put publish: into /etc/phantom-ns/policy.yaml"},
 	{unix.EADDRINUSE, "another program listens there; choose another port"},
+	{sandbox.ErrInitEnded, "the lines above say what it last did; run phantom-ns gc if anything is left"},
 	{sandbox.ErrNotFound, "give an absolute path, or a command that is on the user's PATH"},
 	{sandbox.ErrNotExecutable, "make it executable for that user: chmod +x"},
 	{errNoHosts, "name them: --host api.example.org, or --provider NAME"},
@@ -62,12 +65,18 @@ var stageHints = map[sandbox.Stage]string{
 	sandbox.StageMount:   "start it in a project folder of the user's, and name others to write with --write",
 }
 
+// setupHint is for whatever else keeps a session from beginning: a system call
+// refused that this program always makes.
+const setupHint = "sudo phantom-ns doctor tries each thing that a session needs and says what this machine lacks"
+
 // fileHint is about a file that was named and could not be read.
 func fileHint(err error) string {
 	var path *fs.PathError
 	switch {
 	case !errors.As(err, &path):
 		return ""
+	case strings.HasPrefix(path.Path, "/proc/"), strings.HasPrefix(path.Path, "/sys/"), strings.HasPrefix(path.Path, enforcer.StateDir):
+		return "" // ours, and named by nobody
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file and who may read it"
 	case errors.Is(err, fs.ErrNotExist):
@@ -101,7 +110,16 @@ func hintFor(err error) string {
 	}
 	var stage *sandbox.StageError
 	if errors.As(err, &stage) {
-		return stageHints[stage.Stage]
+		return cmp.Or(stageHints[stage.Stage], setupHint)
+	}
+	var setup setupError
+	if errors.As(err, &setup) {
+		return cmp.Or(fileHint(err), setupHint)
 	}
 	return fileHint(err)
 }
+
+// setupError is of a session that did not begin, or was ended by us.
+type setupError struct{ error }
+
+func (s setupError) Unwrap() error { return s.error }

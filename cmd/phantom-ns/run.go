@@ -62,13 +62,13 @@ func (e *env) run(f runFlags, command []string) error {
 	}
 	session, err := enforcer.Start(e.ctx, config)
 	if err != nil {
-		return fmt.Errorf("run: %w", err)
+		return fmt.Errorf("run: %w", setupError{err})
 	}
 	stop := relaySignals(session)
 	status, err := session.Wait()
 	stop()
 	if err := errors.Join(err, session.Close()); err != nil {
-		return fmt.Errorf("run: %w", err)
+		return fmt.Errorf("run: %w", setupError{err})
 	}
 	e.status = status.Code
 	if status.Signal != 0 {
