@@ -64,6 +64,7 @@ fuzz:
 soak: build
 	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...
 	go test -tags $(TAGS),soak -count 1 -timeout 60m -run EightGiB ./proxy
+	FAULT_ALL=1 go test -tags $(TAGS),root -count 1 -timeout 60m ./test/fault
 
 # The agents people use and a browser, 2.5 GB of them: a target of its own.
 agents:

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -34,6 +35,7 @@ type Session struct {
 	Dir    string     // working directory; empty: [Work]
 	User   string     // --user U, as plain root: no SUDO_ variables
 	Root   bool       // plain root, and no --user
+	Under  []string   // a program that runs phantom-ns, and its arguments before that
 	Stdin  io.Reader  // nil: /dev/null
 	Stdout io.Writer  // gets the agent's output while it runs, beside Result; nil: nobody
 	Stderr io.Writer  // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
@@ -91,7 +93,8 @@ func (w *World) Start(s Session) *Process {
 		}
 	}
 	args = append(append(args, s.Flags...), "--")
-	return w.start(s, Binary(w.t), append(args, s.Args...)...)
+	words := slices.Concat(s.Under, []string{Binary(w.t)}, args, s.Args)
+	return w.start(s, words[0], words[1:]...)
 }
 
 // Command runs another subcommand of phantom-ns as root, to its end.
