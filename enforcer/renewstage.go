@@ -3,6 +3,7 @@
 package enforcer
 
 import (
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
@@ -49,7 +51,7 @@ func (p *proxyStage) renew(m message, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	fresh, err := p.takeFresh(next, m.Fresh, files[1:])
+	fresh, changed, err := p.takeFresh(next, m.Fresh, files[1:])
 	if err == nil {
 		err = p.server.Reload(rules, swap.New(credentials), fresh)
 	}
@@ -58,6 +60,9 @@ func (p *proxyStage) renew(m message, files []*os.File) error {
 			f.Value.Wipe()
 		}
 		return err
+	}
+	for _, login := range changed {
+		login.Minter.Restart()
 	}
 	p.rules.Store(rules)
 	p.revokeOthers(next)
@@ -80,16 +85,25 @@ func (p *proxyStage) carryOver(next *policy.Session) ([]swap.Credential, error) 
 	return all, nil
 }
 
-func (p *proxyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (map[string]secret.Fresh, error) {
-	fresh := make(map[string]secret.Fresh, len(names))
+// takeFresh reads the values that helpers have fetched, and tells the logins
+// that somebody has stored anew: those are read again when they are needed.
+func (p *proxyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (fresh map[string]secret.Fresh, changed []swap.Credential, err error) {
+	fresh = make(map[string]secret.Fresh, len(names))
 	for i, name := range names {
 		at := slices.IndexFunc(next.Credentials, func(c policy.Credential) bool { return c.Name == name })
 		if at < 0 {
-			return fresh, fmt.Errorf("credential %q: not the session's", name)
+			return fresh, nil, fmt.Errorf("credential %q: not the session's", name)
 		}
 		entry, err := readValue(pipes[i])
-		if err == nil && p.credentials[name].Minter != nil {
-			entry.Value.Wipe() // a login, which renews itself
+		had := p.credentials[name]
+		if err == nil {
+			err = sameKind(&next.Credentials[at], had, entry.Value)
+		}
+		if err == nil && had.Minter != nil {
+			if isAnother(had, entry.Value) {
+				changed = append(changed, had)
+			}
+			entry.Value.Wipe() // what makes tokens of it reads it itself
 			continue
 		}
 		value := entry.Value
@@ -97,11 +111,40 @@ func (p *proxyStage) takeFresh(next *policy.Session, names []string, pipes []*os
 			value, err = usable(&next.Credentials[at], value)
 		}
 		if err != nil {
-			return fresh, fmt.Errorf("credential %q: %w", name, err)
+			value.Wipe()
+			return fresh, nil, fmt.Errorf("credential %q: %w", name, err)
 		}
 		fresh[name] = secret.Fresh{Value: value, Expires: expiry(&next.Credentials[at])}
 	}
-	return fresh, nil
+	return fresh, changed, nil
+}
+
+// errOtherKind is a login in the place of a credential that stood alone, or the
+// reverse: what the agent holds is in the form of the other.
+var errOtherKind = errors.New("a login takes the place of a key, or a key that of a login; start a new session for it")
+
+func sameKind(c *policy.Credential, had swap.Credential, value secret.Value) error {
+	if c.Grant != nil {
+		return nil
+	}
+	if _, login := loginOf(c, value); login != (had.Minter != nil) {
+		return errOtherKind
+	}
+	return nil
+}
+
+// isAnother reports whether a stored login is not the one whose token is sent.
+func isAnother(had swap.Credential, stored secret.Value) bool {
+	login, err := mint.ParseLogin(stored)
+	if err != nil {
+		return false // not a login: a grant's
+	}
+	same := false
+	err = had.Value.Use(func(v secret.Value) error {
+		same = subtle.ConstantTimeCompare(v.Reveal(), []byte(login.Access)) == 1
+		return nil
+	})
+	return err != nil || !same
 }
 
 // readValue reads one helper's answer.

@@ -171,6 +171,7 @@ type Refresher struct {
 
 	now     Login // as this session knows it
 	unsaved bool
+	spent   Login // what was stored when unsaved became true
 }
 
 // NewRefresher begins with a login that was read.
@@ -195,7 +196,7 @@ func (r *Refresher) Exchange(ctx context.Context, up Upstream) (Token, error) {
 		return Token{}, err
 	}
 	switch {
-	case r.unsaved: // what is stored was traded in already
+	case r.unsaved && stored.Refresh == r.spent.Refresh: // it was traded in already
 	case stored.Access != r.now.Access && (stored.Expires.IsZero() || time.Until(stored.Expires) > enough):
 		r.now = stored
 		return stored.Token()
@@ -209,7 +210,7 @@ func (r *Refresher) Exchange(ctx context.Context, up Upstream) (Token, error) {
 	r.now = next
 	if err := lease.Save(next); err != nil {
 		// The old refresh token is spent: this session goes on, and tries again.
-		r.unsaved = true
+		r.unsaved, r.spent = true, stored
 		r.Warn("the refreshed login could not be stored; when the session ends it is lost, and a new login is needed", err)
 	} else {
 		r.unsaved = false

@@ -63,6 +63,7 @@ type Minter struct {
 
 	also     []secret.Value // not yet learnt
 	revoked  bool
+	restarts int       // how often what tokens are made from has changed
 	held     bool      // the cell has a value
 	expires  time.Time // of it; zero: never
 	obtained time.Time
@@ -139,7 +140,7 @@ func (m *Minter) Ready(ctx context.Context) error {
 			return ErrUnbound
 		}
 		m.flight = make(chan struct{})
-		go m.renew(m.flight)
+		go m.renew(m.flight, m.restarts)
 	}
 	usable, err, flight := m.usable(now), m.err, m.flight
 	m.mu.Unlock()
@@ -194,6 +195,18 @@ func (m *Minter) Revoke() {
 	m.cell.Wipe()
 }
 
+// Restart says that what tokens are made from has changed: the value is
+// overwritten, one that is on its way is not taken, and the next request waits
+// for another. It takes back a Revoke.
+func (m *Minter) Restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.restarts++
+	m.revoked, m.held, m.err = false, false, nil
+	m.failures, m.retry = 0, time.Time{}
+	m.cell.Wipe()
+}
+
 // due reports whether it is time for another token.
 func (m *Minter) due(now time.Time) bool { return !m.lasts(now, min(earliest, m.life()/4)) }
 
@@ -207,7 +220,7 @@ func (m *Minter) lasts(now time.Time, margin time.Duration) bool {
 func (m *Minter) life() time.Duration { return max(0, m.expires.Sub(m.obtained)) }
 
 // renew is one exchange. It belongs to no request: whoever waits may leave.
-func (m *Minter) renew(done chan struct{}) {
+func (m *Minter) renew(done chan struct{}, restarts int) {
 	defer close(done)
 	// Not ended with the session: what was traded in there is to be kept.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), Deadline)
@@ -221,8 +234,8 @@ func (m *Minter) renew(done chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if m.revoked {
-		m.flight = nil
+	if m.revoked || m.restarts != restarts {
+		m.flight, m.err = nil, secret.ErrNoValue
 		t.Value.Wipe()
 		return
 	}

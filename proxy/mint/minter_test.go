@@ -249,6 +249,37 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
+// TestRestarted: what was asked for before is not taken, the next request waits
+// for another, at once and after a Revoke, too.
+func TestRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{t: t, life: time.Minute, takes: time.Second}
+		m, _ := bound(t, c)
+		current(t, m)
+		m.Restart()
+		if got := current(t, m); got != "token-0002" {
+			t.Errorf("restarted within a second: %s", got)
+		}
+		time.Sleep(50 * time.Second)
+		current(t, m) // the renewal is on its way
+		m.Restart()
+		if err := m.Cell().Use(func(secret.Value) error { return nil }); !errors.Is(err, secret.ErrNoValue) {
+			t.Errorf("the cell: %v", err)
+		}
+		if err := m.Ready(t.Context()); !errors.Is(err, secret.ErrNoValue) {
+			t.Errorf("the one on its way: %v", err)
+		}
+		if got := current(t, m); got != "token-0004" {
+			t.Errorf("after it: %s", got)
+		}
+		m.Revoke()
+		m.Restart()
+		if got := current(t, m); got != "token-0005" {
+			t.Errorf("taken back: %s", got)
+		}
+	})
+}
+
 // TestEnded: no exchange outside the session.
 func TestEnded(t *testing.T) {
 	c := &counter{t: t}
