@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 const crashStage = "secret.test: crash"
 
 func crashMain() {
+	runtime.LockOSThread() // strace counts a thread's calls
 	v, err := readLocked(os.Stdin)
 	if err != nil {
 		fmt.Println(err)
@@ -31,7 +33,13 @@ func crashMain() {
 			select {}
 		}
 	}
-	fmt.Println(s.Set("main", Entry{Value: v}))
+	if os.Args[2] == "passphrase" {
+		s.work = 1
+		err = s.SetPassphrase(v)
+	} else {
+		err = s.Set("main", Entry{Value: v})
+	}
+	fmt.Println(err)
 	os.Exit(0)
 }
 

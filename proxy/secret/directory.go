@@ -75,16 +75,27 @@ func readPrivate(dir *os.File, name string, limit int) ([]byte, error) {
 	return content, nil
 }
 
+// lock keeps other writers away until dir is closed, and removes what a crash
+// left: it was never named a store, and one of a key may be in the clear.
+func lock(dir *os.File) error {
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %q: %w", dir.Name(), err)
+	}
+	for _, name := range []string{keyFile, storeFile} {
+		fresh := name + ".new"
+		if err := unix.Unlinkat(int(dir.Fd()), fresh, 0); err != nil && err != unix.ENOENT {
+			return &fs.PathError{Op: "remove", Path: filepath.Join(dir.Name(), fresh), Err: err}
+		}
+	}
+	return nil
+}
+
 // replace puts content in a file's place. Up to the rename the old file is what
 // everyone sees, from the rename on the new one; the last sync makes the rename
 // outlive a power cut. The caller holds the lock.
 func (s *Store) replace(dir *os.File, name string, content []byte) error {
 	s.reached(name + " begin")
 	fresh := name + ".new"
-	// What a crash left there is of no use: it was never named a store.
-	if err := unix.Unlinkat(int(dir.Fd()), fresh, 0); err != nil && err != unix.ENOENT {
-		return &fs.PathError{Op: "remove", Path: filepath.Join(dir.Name(), fresh), Err: err}
-	}
 	if err := s.write(dir, name, fresh, content); err != nil {
 		unix.Unlinkat(int(dir.Fd()), fresh, 0)
 		return err

@@ -102,8 +102,8 @@ func (s *Store) SetPassphrase(phrase Value) error {
 }
 
 func (s *Store) reseal(dir *os.File, phrase Value) error {
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %q: %w", dir.Name(), err)
+	if err := lock(dir); err != nil {
+		return err
 	}
 	// Whatever does not open the store does not replace its key.
 	_, key, err := s.load(dir, false)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -80,8 +79,8 @@ func (s *Store) change(create bool, edit func(map[string]Entry) error) error {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %q: %w", dir.Name(), err)
+	if err := lock(dir); err != nil {
+		return err
 	}
 	entries, key, err := s.load(dir, create)
 	if err != nil {
