@@ -160,6 +160,9 @@ func (p *proxyStage) prepare() (message, error) {
 		p.credentials[c.Policy.Name] = c
 		ready.Placeholders[c.Policy.Name] = c.Placeholder
 	}
+	if err := distinct(credentials); err != nil {
+		return message{}, err
+	}
 	if err := p.searchAtRest(credentials); err != nil {
 		return message{}, err
 	}
