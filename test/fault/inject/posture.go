@@ -17,8 +17,8 @@ import (
 )
 
 // posture describes the agent, which stands at its first instruction, its
-// proxy, and the programs that hold it. Lines that begin with "mount" or
-// "program" depend on the machine.
+// proxy, and the programs that hold it. What it says of mounts and
+// programs depends on the machine.
 func posture(agent, proxy int) []string {
 	var all []string
 	for _, key := range append([]string{"Uid", "Gid", "Groups"}, fenced...) {
@@ -174,10 +174,23 @@ func readMounts(pid int) []mountPoint {
 }
 
 // mounts lists where the agent's mounts are, of what kind and with which flags.
+// The first at a place is the host's where that has the same, and the session's
+// if not.
 func mounts(pid int) []string {
+	outside := make(map[mountPoint]int)
+	for _, m := range readMounts(os.Getpid()) {
+		m.flags = ""
+		outside[m]++
+	}
 	var all []string
 	for _, m := range readMounts(pid) {
-		all = append(all, fmt.Sprintf("mount %s %s %s", m.point, m.kind, m.flags))
+		line := fmt.Sprintf("mount %s %s %s", m.point, m.kind, m.flags)
+		m.flags = ""
+		if outside[m] > 0 {
+			outside[m]--
+			line = "host's " + line
+		}
+		all = append(all, line)
 	}
 	return all
 }
