@@ -174,8 +174,7 @@ func readMounts(pid int) []mountPoint {
 }
 
 // mounts lists where the agent's mounts are, of what kind and with which flags.
-// The first at a place is the host's where that has the same, and the session's
-// if not.
+// The host's come first, up to one that the host has not.
 func mounts(pid int) []string {
 	outside := make(map[mountPoint]int)
 	for _, m := range readMounts(os.Getpid()) {
@@ -186,9 +185,10 @@ func mounts(pid int) []string {
 	for _, m := range readMounts(pid) {
 		line := fmt.Sprintf("mount %s %s %s", m.point, m.kind, m.flags)
 		m.flags = ""
-		if outside[m] > 0 {
-			outside[m]--
+		if outside[m]--; outside[m] >= 0 {
 			line = "host's " + line
+		} else {
+			clear(outside)
 		}
 		all = append(all, line)
 	}
