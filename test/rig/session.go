@@ -40,7 +40,8 @@ type Session struct {
 	Stdout io.Writer  // gets the agent's output while it runs, beside Result; nil: nobody
 	Stderr io.Writer  // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
 	Files  []*os.File // further descriptors of phantom-ns itself, from 3 on
-	// Timeout ends a session that hangs; 0 is one minute. The test fails then.
+	// Timeout ends a session that hangs; 0 is one minute, or as many as RIG_PACE
+	// says, for machines that are emulated. The test fails then.
 	Timeout time.Duration
 }
 
@@ -113,7 +114,7 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	w.t.Helper()
 	timeout := s.Timeout
 	if timeout == 0 {
-		timeout = time.Minute
+		timeout = time.Minute * pace()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	p := &Process{t: w.t, ctx: ctx, Cmd: exec.CommandContext(ctx, name, args...)}
@@ -201,4 +202,13 @@ func (w *World) Audit() []audit.Record {
 		}
 		records = append(records, record)
 	}
+}
+
+// pace is how many times as long an emulated machine may take.
+func pace() time.Duration {
+	n, err := strconv.Atoi(os.Getenv("RIG_PACE"))
+	if err != nil || n < 1 {
+		return 1
+	}
+	return time.Duration(n)
 }

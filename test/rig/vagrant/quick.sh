@@ -109,7 +109,7 @@ boot() {
 		# QEMU 7.2 leaves garbage in the flags after CMPXCHG16B, which the
 		# allocator of 6.12 uses where there is one.
 		cpu=max,cx16=off
-		more="ESCAPE_PACE=10 $(awk -v name="$1" '$1 == name && $5 != "-" { print $5 }' "$here/kernels")"
+		more="ESCAPE_PACE=10 RIG_PACE=10 $(awk -v name="$1" '$1 == name && $5 != "-" { print $5 }' "$here/kernels")"
 	fi
 	install -m 0755 "$folder/busybox" "$work/root/bin/busybox"
 	install -m 0755 "$folder/busybox" "$tree/bin/busybox"
