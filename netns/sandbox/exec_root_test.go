@@ -38,9 +38,11 @@ func TestExitStatus(t *testing.T) {
 }
 
 // The agent must not end the session's init, whatever it sends.
+// Where Landlock keeps signals within its domain (ABI 6) they are refused, else
+// they are ignored.
 func TestSignalsToInit(t *testing.T) {
 	r := newRig(t)
-	text, status := r.run("sh", "-c", "for s in HUP INT QUIT TERM USR1 SEGV PIPE STOP KILL TSTP; do kill -$s 1; done; echo alive; exit 6")
+	text, status := r.run("sh", "-c", "for s in HUP INT QUIT TERM USR1 SEGV PIPE STOP KILL TSTP; do kill -$s 1 2>&-; done; echo alive; exit 6")
 	if text != "alive\n" || status != (Status{Code: 6}) {
 		t.Errorf("wrote %q and ended with %+v", text, status)
 	}

@@ -8,7 +8,7 @@
 // the stage and one that says what to do; and nothing left, on the network or on
 // the machine.
 //
-// Plain `go test -tags root` tries the first, the last and one other use of each
+// `make fault` tries the first, the last and one other use of each
 // call, another one every day; FAULT_ALL=1, as `make soak` sets it, tries all,
 // some 1,500. The tracer knows the registers of amd64 alone, and the tables the
 // calls of Linux 6.12 and later.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build root
+//go:build fault
 
 package fault
 
@@ -106,6 +106,10 @@ func (s *stage) failCall(c call, n int) {
 			}
 			t.Logf("%s, exit %d: %s", outcome, r.Exit, r.Stderr)
 		})
+	}
+	// What a dead supervisor left is for the next command to sweep.
+	if r := s.world.Command(nil, "gc"); r.Exit != 0 {
+		s.Errorf("gc: %v", r)
 	}
 	s.clean(tap, before)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build root
+//go:build fault
 
 package fault
 
@@ -26,21 +26,36 @@ func TestO5KilledAndStoppedAtEveryStage(t *testing.T) {
 			}
 		}
 		for _, action := range []string{"KILL", "STOP"} {
-			t.Run(fmt.Sprintf("%s/%s/%s/%d/%s", role, stage, called, use, action), func(t *testing.T) {
-				s.at(t).end(role, called, use, action)
+			t.Run(fmt.Sprintf("%s/%s/%s/%s/%s", role, stage, called, row[3], action), func(t *testing.T) {
+				s := s.at(t)
+				fired := s.end(role, called, use, action)
+				// Two threads of the supervisor load programs: not every session
+				// makes as many calls as the reference.
+				for fewer := 1; !fired && row[3] == "last" && fewer <= spread && fewer < use; fewer++ {
+					fired = s.end(role, called, use-fewer, action)
+				}
+				if !fired {
+					t.Error("there was no such moment")
+				}
 			})
 		}
 	}
 }
 
-func (s *stage) end(role, called string, use int, action string) {
+// spread is how many uses of a call fewer than in the reference a session may
+// make.
+const spread = 4
+
+// end ends one process and reports whether it came to that.
+func (s *stage) end(role, called string, use int, action string) (fired bool) {
 	before := rig.Snapshot(s)
 	tap := s.world.Tap(nil)
 	r, seen := s.session(fmt.Sprintf("%s:%s:%d:%s", role, called, use, action))
 	outcome := s.judge(r, seen, nil)
 	switch {
+	case !seen.Fired && outcome != whole:
+		s.Errorf("nothing was ended, and: %v", r)
 	case !seen.Fired:
-		s.Errorf("there was no such moment: %v", r)
 	case outcome == whole:
 		s.Errorf("the session ended as if nothing had happened: %v", r)
 	case outcome == died && role != "supervisor":
@@ -51,4 +66,5 @@ func (s *stage) end(role, called string, use int, action string) {
 		s.Errorf("gc: %v", r)
 	}
 	s.clean(tap, before)
+	return seen.Fired
 }

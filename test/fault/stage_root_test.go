@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build root
+//go:build fault
 
 package fault
 
@@ -137,8 +137,12 @@ func (s *stage) judgeAgent(r rig.Result, seen report, lets *regexp.Regexp) (outc
 	}
 	changed := changes(s.reference.Posture, seen.Posture)
 	if outcome == ended && slices.Contains(seen.Posture, "proxy is gone") {
-		// The agent is held without it, and on its way to its end.
-		changed = slices.DeleteFunc(changed, func(line string) bool { return strings.HasPrefix(line[1:], "proxy ") })
+		// The agent is held without it, and on its way to its end. One that did
+		// nothing was killed as it was looked at: what is taken down by then is
+		// taken down behind it.
+		changed = slices.DeleteFunc(changed, func(line string) bool {
+			return strings.HasPrefix(line[1:], "proxy ") || r.Stdout == "" && line[0] == '-'
+		})
 	}
 	if len(changed) > 0 && outcome == whole {
 		outcome = less
