@@ -38,7 +38,9 @@ var fences = map[string]struct {
 // it, or its own inner rooms.
 var layers = [][]string{
 	{"cmd"},
-	{"enforcer/doctor"},
+	{"enforcer/node"},
+	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/members", "enforcer/node/webhook", "enforcer/node/install"},
+	{"enforcer/node/api"},
 	{"enforcer"},
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},
