@@ -27,6 +27,7 @@ type Pod struct {
 // Attachment joins a container's network namespace to a session under a
 // policy. Two attachments of one namespace, of two interfaces, are one session.
 type Attachment struct {
+	Network   string         `json:"network,omitempty"`   // name of the CNI network; Collect keeps to one
 	Container string         `json:"container"`           // CNI_CONTAINERID
 	Interface string         `json:"interface"`           // CNI_IFNAME
 	Namespace string         `json:"namespace"`           // path
@@ -46,7 +47,7 @@ func (a Attachment) Key() Key { return Key{a.Container, a.Interface} }
 // Limits of names. The kernel bounds an interface's (IFNAMSIZ, with its NUL);
 // a container's is part of a file's name.
 const (
-	maxContainer = 200
+	maxContainer = 200 // and a network's
 	maxInterface = 15
 	maxPath      = 4096
 	maxPolicy    = 63
@@ -65,7 +66,8 @@ func (k Key) Validate() error {
 	return nil
 }
 
-// ValidContainer tells whether CNI allows the id: a letter or digit, then
+// ValidContainer tells whether CNI allows the id of a container, or the name of
+// a network: a letter or digit, then
 // letters, digits, '_', '.' and '-' (CNI 1.1, "Parameters").
 func ValidContainer(id string) bool {
 	return id != "" && len(id) <= maxContainer && isAlphanumeric(id[0]) && !strings.ContainsFunc(id, func(r rune) bool {
@@ -80,6 +82,10 @@ func ValidInterface(name string) bool {
 	}
 	return !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == ':' })
 }
+
+// None is the policy that every node has and no file can be: no credential and
+// no way out.
+const None = "none"
 
 // ValidPolicy tells whether a name is one that a node's policy can have:
 // [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?, which is a DNS label.
@@ -102,6 +108,8 @@ func (a Attachment) Validate() error {
 		return err
 	}
 	switch {
+	case a.Network != "" && !ValidContainer(a.Network):
+		return fmt.Errorf("network name %.80q is not one that CNI allows", a.Network)
 	case !filepath.IsAbs(a.Namespace) || len(a.Namespace) >= maxPath || strings.ContainsRune(a.Namespace, 0):
 		return fmt.Errorf("namespace %.80q is not an absolute path", a.Namespace)
 	case !ValidPolicy(a.Policy):

@@ -56,17 +56,19 @@ func (c *Client) Detach(ctx context.Context, container, ifname string) error {
 	return c.call(ctx, AttachTimeout, "detach", Key{container, ifname}, &struct{}{})
 }
 
-// Keep names the attachments that Collect leaves.
+// Keep names the attachments of a network that Collect leaves.
 type Keep struct {
-	Keep []Key `json:"keep"`
+	Network string `json:"network"`
+	Keep    []Key  `json:"keep"`
 }
 
-// Collect ends every attachment but those to keep.
-func (c *Client) Collect(ctx context.Context, keep []Key) error {
+// Collect ends every attachment of a network but those to keep, and every one
+// whose namespace is gone.
+func (c *Client) Collect(ctx context.Context, network string, keep []Key) error {
 	if keep == nil {
 		keep = []Key{}
 	}
-	return c.call(ctx, AttachTimeout, "collect", Keep{keep}, &struct{}{})
+	return c.call(ctx, AttachTimeout, "collect", Keep{network, keep}, &struct{}{})
 }
 
 // Target names a session.

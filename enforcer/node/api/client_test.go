@@ -55,8 +55,8 @@ func TestEachCallHasItsPathAndMessage(t *testing.T) {
 			return c.Check(ctx, Attachment{Container: "c", Interface: "eth0", Namespace: "/n", Policy: "p"})
 		}},
 		{`POST /v1/detach {"container":"c","interface":"eth0"}`, `{}`, func() error { return c.Detach(ctx, "c", "eth0") }},
-		{`POST /v1/collect {"keep":[{"container":"c","interface":"eth0"}]}`, `{}`, func() error { return c.Collect(ctx, []Key{{"c", "eth0"}}) }},
-		{`POST /v1/collect {"keep":[]}`, `{}`, func() error { return c.Collect(ctx, nil) }},
+		{`POST /v1/collect {"network":"n","keep":[{"container":"c","interface":"eth0"}]}`, `{}`, func() error { return c.Collect(ctx, "n", []Key{{"c", "eth0"}}) }},
+		{`POST /v1/collect {"network":"n","keep":[]}`, `{}`, func() error { return c.Collect(ctx, "n", nil) }},
 		{`POST /v1/stop {"session":"s1"}`, `{}`, func() error { return c.Stop(ctx, "s1") }},
 		{`POST /v1/stored {"name":"openai","removed":true}`, `{}`, func() error { return c.Stored(ctx, "openai", true) }},
 		{`POST /v1/reload {}`, `[]`, func() error { _, err := c.Reload(ctx); return err }},

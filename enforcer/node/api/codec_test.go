@@ -87,6 +87,7 @@ func TestNamesAreChecked(t *testing.T) {
 		"policy is empty":            func(a *Attachment) { a.Policy = "" },
 		"too many addresses":         func(a *Attachment) { a.Addresses = make([]netip.Prefix, 65) },
 		"sealed and without a fence": func(a *Attachment) { a.Sealed, a.Unfenced = true, true },
+		"network leads elsewhere":    func(a *Attachment) { a.Network = "../n" },
 		"pod's name is too long":     func(a *Attachment) { a.Pod = &Pod{Name: strings.Repeat("a", 254)} },
 	} {
 		t.Run(name, func(t *testing.T) {

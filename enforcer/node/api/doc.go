@@ -6,7 +6,7 @@
 //	POST /v1/attach        Attachment            Attachment, with session and addresses
 //	POST /v1/check         Attachment            {}
 //	POST /v1/detach        Key                   {}, also when there is none
-//	POST /v1/collect       {"keep": [Key]}       {}
+//	POST /v1/collect       Keep                  {}
 //	POST /v1/stop          {"session": ID}       {}
 //	POST /v1/reload        {}                    [PolicyInfo]
 //	POST /v1/stored        Stored                {}
