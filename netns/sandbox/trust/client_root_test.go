@@ -10,18 +10,21 @@ import (
 	"crypto/x509/pkix"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 var sessionName = pkix.Name{CommonName: "phantom-ns session CA 7f3a", Organization: []string{"phantom-ns  Test"}}
 
-// serve starts a TLS server on 127.0.0.1 with a leaf of the session CA for "localhost".
+// serve starts a TLS server with a leaf of the session CA for "localhost", on
+// both addresses that a client may take that name for.
 func serve(t *testing.T, a *authority) (url string) {
 	t.Helper()
 	der, key := a.leaf(t)
@@ -32,6 +35,10 @@ func serve(t *testing.T, a *authority) (url string) {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
+	if l, err := net.Listen("tcp6", net.JoinHostPort("::1", strconv.Itoa(server.Listener.Addr().(*net.TCPAddr).Port))); err == nil {
+		t.Cleanup(func() { l.Close() })
+		go server.Config.Serve(tls.NewListener(l, server.TLS))
+	}
 	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 }
 
