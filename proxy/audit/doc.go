@@ -20,5 +20,5 @@
 //     on as if it had not been tried.
 //
 // The proxy encodes records into a pipe ([Encoder]); the supervisor decodes
-// them ([Decoder]), distrusts them, and is the only writer of the log ([Log]).
+// them ([Decoder]), distrusts them, and is the only writer of the log ([Log], [File]).
 package audit

@@ -10,60 +10,40 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// Log appends the records of one session to a file that other sessions may
+// Log appends the records of one session to a [File] that other sessions may
 // append to at the same time. It is a [Sink].
 type Log struct {
 	session string
 	now     func() time.Time
+	file    *File
+	owned   bool // the file is closed with the log
 
 	mu   sync.Mutex
-	file *os.File
-	buf  []byte
 	seq  uint64
 	prev string
-	end  int64 // where this log's last line ended
 }
 
 // Open opens or creates the log at path (mode 0640 less the umask) for one
 // session. A link or anything but a regular file in its place is refused.
 func Open(path, session string) (*Log, error) {
-	const flags = os.O_RDWR | os.O_APPEND | os.O_CREATE | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK
-	file, err := os.OpenFile(path, flags, 0o640)
+	file, err := OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
+		return nil, err
 	}
-	log, err := New(file, session)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
+	log := file.Log(session)
+	log.owned = true
 	return log, nil
 }
 
 // New returns a Log that owns file, which must be a regular file opened for
 // reading and appending.
 func New(file *os.File, session string) (*Log, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
+	if err := checkFile(file); err != nil {
+		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open audit log: %q is not a regular file", file.Name())
-	}
-	err = control(file, func(fd int) error {
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-		if err == nil && (flags&unix.O_APPEND == 0 || flags&unix.O_ACCMODE != unix.O_RDWR) {
-			err = fmt.Errorf("%q is not open for reading and appending", file.Name())
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
-	}
-	return &Log{session: session, now: time.Now, file: file}, nil
+	return &Log{session: session, now: time.Now, file: &File{file: file}, owned: true}, nil
 }
 
 // ErrRecord is wrapped by [Log.Write] when a record is outside the closed
@@ -85,117 +65,34 @@ func (l *Log) WriteAll(records []Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
-		return fmt.Errorf("write audit log: %w", os.ErrClosed)
-	}
 	now, seq, prev := l.now(), l.seq, l.prev
-	l.buf = append(l.buf[:0], '\n')
-	for _, r := range records {
-		r.Time = now
-		stamp(&r)
-		seq++
-		r.Session, r.Seq, r.Prev = l.session, seq, prev
-		from := len(l.buf)
-		l.buf = appendRecord(l.buf, &r)
-		prev = hash(l.buf[from:])
-		l.buf = append(l.buf, '\n')
-	}
-	if err := l.append(); err != nil {
+	err := l.file.write(func(line []byte) []byte {
+		for _, r := range records {
+			r.Time = now
+			stamp(&r)
+			seq++
+			r.Session, r.Seq, r.Prev = l.session, seq, prev
+			from := len(line)
+			line = appendRecord(line, &r)
+			prev = hash(line[from:])
+			line = append(line, '\n')
+		}
+		return line
+	})
+	if err != nil {
 		return fmt.Errorf("write audit log: %w", err)
 	}
 	l.seq, l.prev = seq, prev
 	return nil
 }
 
-// append writes the buffer whole or, as far as that can be had, not at all. The
-// buffer begins with a newline, needed only when the file ends within a line: a
-// writer was killed, the power failed, or a part could not be taken back. The
-// lock is between processes; without it a line of another session could follow
-// what has to be taken back.
-func (l *Log) append() error {
-	return control(l.file, func(fd int) error {
-		if err := lock(fd); err != nil {
-			return err
-		}
-		defer unix.Flock(fd, unix.LOCK_UN)
-		var stat unix.Stat_t
-		if err := unix.Fstat(fd, &stat); err != nil {
-			return err
-		}
-		line := l.buf
-		if stat.Size == l.end || endsLine(fd, stat.Size) {
-			line = line[1:]
-		}
-		if err := writeAll(fd, line); err != nil {
-			// An append-only file (chattr +a) refuses this; the next line then
-			// begins with the newline.
-			_ = unix.Ftruncate(fd, stat.Size)
-			l.end = 0
-			return err
-		}
-		l.end = stat.Size + int64(len(line))
-		return nil
-	})
-}
-
-// endsLine reports whether a file of this size ends with a newline.
-func endsLine(fd int, size int64) bool {
-	if size == 0 {
-		return true
-	}
-	var last [1]byte
-	n, err := unix.Pread(fd, last[:], size-1)
-	return err == nil && n == 1 && last[0] == '\n'
-}
-
-func lock(fd int) error {
-	for {
-		if err := unix.Flock(fd, unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-func writeAll(fd int, data []byte) error {
-	for len(data) > 0 {
-		n, err := unix.Write(fd, data)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
-}
-
-func control(file *os.File, do func(fd int) error) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = do(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
-}
-
-// Close brings the log to the disk and closes the file. Later writes are
-// errors.
+// Close ends the log. One of a shared [File] leaves the file open; the file of
+// any other is brought to the disk and closed, and later writes are errors.
 func (l *Log) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.file == nil {
+	if !l.owned {
 		return nil
 	}
-	file := l.file
-	l.file = nil
-	if err := errors.Join(file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("close audit log: %w", err)
-	}
-	return nil
+	return l.file.Close()
 }
 
 func hash(line []byte) string {
