@@ -40,7 +40,7 @@ var layers = [][]string{
 	{"cmd"},
 	{"enforcer/node"},
 	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/members", "enforcer/node/webhook", "enforcer/node/install"},
-	{"enforcer/node/api"},
+	{"enforcer/node/api", "enforcer/node/systemd"},
 	{"enforcer"},
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},
