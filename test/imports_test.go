@@ -32,6 +32,7 @@ var fences = map[string]struct {
 	"github.com/klauspost/compress":              {[]string{"proxy/scrub"}, "what is forwarded must be readable"},
 	"github.com/andybalholm/brotli":              {[]string{"proxy/scrub"}, "what is forwarded must be readable"},
 	"github.com/spf13/cobra":                     {[]string{"cmd/phantom-ns"}, "the command line ends at the edge"},
+	"tags.cncf.io/container-device-interface":    {[]string{"enforcer/node/cdi"}, "one writer of devices"},
 }
 
 // layers lists the rooms from the top down; a room imports only rooms below

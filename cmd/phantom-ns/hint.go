@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox/trust"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -32,6 +33,7 @@ var hints = []struct {
 	{enforcer.ErrStoredTarget, "put hosts: into /etc/phantom-ns/policy.yaml, or into a file that belongs to root"},
 	{enforcer.ErrKeyAtRest, "take the value out of that file; a key that was in a shell's history is better made anew"},
 	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
+	{cdi.ErrNoPolicy, "name a file of /etc/phantom-ns/policies without .yaml, and look with sudo phantom-ns status whether the daemon serves it"},
 	{trust.ErrNoRoots, "install the distribution's package ca-certificates"},
 	{enforcer.ErrPasswordInSight, "chown root and chmod 600 the policy, or say upstream: {user: NAME, password: file:/PATH}"},
 	{enforcer.ErrStoredPassword, "keep it in a file of yours, mode 600, and say password: file:/PATH; or put upstream: into /etc/phantom-ns/policy.yaml"},

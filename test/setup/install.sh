@@ -15,6 +15,7 @@
 #     http       the programs of test/http: Python clients, Node, h2spec
 #     rig        Vagrant, libvirt and QEMU for the other kernels
 #     kernel     QEMU alone, for a quick run on another kernel
+#     containers podman, containerd, Docker, runc and crun; none is started
 #
 # Run as root. Silent when there is nothing to do, which takes well under a
 # second; idempotent; the package lists are refreshed only when a package is
@@ -205,6 +206,28 @@ finish_agents() {
 	rm -rf "$1"/node_modules/opencode-linux-*-baseline
 }
 
+# The tests start the daemons themselves, in namespaces of their own. Whoever
+# has them already keeps them as they are.
+group_containers() {
+	local p unit
+	for p in podman containerd docker.io runc crun conmon containernetworking-plugins \
+		busybox-static ca-certificates curl nodejs python3 iproute2 util-linux; do
+		need "$p"
+	done
+	[ "$(id -u)" -eq 0 ] || return 0
+	for unit in containerd.service docker.service docker.socket podman.service podman.socket \
+		podman-restart.service podman-auto-update.service podman-auto-update.timer; do
+		[ -e "/lib/systemd/system/$unit" ] || [ -e "/etc/systemd/system/$unit" ] || mask "$unit"
+	done
+}
+
+# mask UNIT, which is not installed yet: its package then neither enables nor
+# starts it.
+mask() {
+	mkdir -p /etc/systemd/system
+	ln -s /dev/null "/etc/systemd/system/$1"
+}
+
 group_http() {
 	need ca-certificates
 	need_for curl curl
@@ -234,10 +257,10 @@ after_http() {
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel)"
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel containers)"
 for group; do
 	case $group in
-	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel) "group_$group" ;;
+	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel | containers) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done
