@@ -22,6 +22,9 @@ var acts = map[string]func() string{
 	"bpf: crowd":       func() string { return errnoName(crowd()) },
 	"bpf: options":     func() string { return errnoName(readOptions()) },
 	"bpf: origin":      originOfOwnConnection,
+
+	"bpf: hold node":     holdNode,
+	"bpf: connect until": connectUntil,
 }
 
 func TestMain(m *testing.M) {

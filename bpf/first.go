@@ -46,6 +46,8 @@ func (o *Object) loadWithFirst(spec *ebpf.CollectionSpec, cookie uint64) error {
 // takeFirst tells whether key's handshakes are stored already. They are a session's once: after RemoveSession a new one
 // stores its own.
 func (o *Object) takeFirst(key uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	taken := o.first != nil && *o.first == key
 	if taken {
 		o.first = nil

@@ -41,7 +41,9 @@ type Object struct {
 	first    *uint64                     // key of the session whose handshakes were stored by Load; nil: none
 
 	// A link that is garbage-collected closes, and its hook is gone without a word. These are the only references.
-	links []*link.RawLink
+	links []link.Link
+
+	node *node // what outlives the process; nil: nothing
 }
 
 // Load puts programs and maps into the kernel; nothing is attached yet. Where the kernel lacks what the full object
@@ -121,20 +123,21 @@ func (o *Object) Legacy() bool { return o.legacy }
 func (o *Object) hooks() []hook {
 	p := &o.objects.redirectPrograms
 	return []hook{
-		{p.Egress, ebpf.AttachCGroupInetEgress},
-		{p.SockCreate, ebpf.AttachCGroupInetSockCreate},
-		{p.Sendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
-		{p.Sendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
-		{p.Getsockopt, ebpf.AttachCGroupGetsockopt},
-		{p.Getpeername4, ebpf.AttachCgroupInet4GetPeername},
-		{p.Getpeername6, ebpf.AttachCgroupInet6GetPeername},
-		{p.Handshake, ebpf.AttachCGroupSockOps},
-		{p.Connect4, ebpf.AttachCGroupInet4Connect},
-		{p.Connect6, ebpf.AttachCGroupInet6Connect},
+		{redirectProgEgress, p.Egress, ebpf.AttachCGroupInetEgress},
+		{redirectProgSockCreate, p.SockCreate, ebpf.AttachCGroupInetSockCreate},
+		{redirectProgSendmsg4, p.Sendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
+		{redirectProgSendmsg6, p.Sendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+		{redirectProgGetsockopt, p.Getsockopt, ebpf.AttachCGroupGetsockopt},
+		{redirectProgGetpeername4, p.Getpeername4, ebpf.AttachCgroupInet4GetPeername},
+		{redirectProgGetpeername6, p.Getpeername6, ebpf.AttachCgroupInet6GetPeername},
+		{redirectProgHandshake, p.Handshake, ebpf.AttachCGroupSockOps},
+		{redirectProgConnect4, p.Connect4, ebpf.AttachCGroupInet4Connect},
+		{redirectProgConnect6, p.Connect6, ebpf.AttachCGroupInet6Connect},
 	}
 }
 
 type hook struct {
+	name    string
 	program *ebpf.Program
 	attach  ebpf.AttachType
 }
@@ -142,15 +145,10 @@ type hook struct {
 // Attach hangs all programs at a cgroup (v2) and so at its subtree, before the first process is in it: a socket made
 // earlier is not seen. On error nothing stays attached there. It may be called for several cgroups.
 func (o *Object) Attach(cgroupDir *os.File) error {
-	var links []*link.RawLink
+	var links []link.Link
 	for _, hook := range o.hooks() {
-		l, err := link.AttachRawLink(link.RawLinkOptions{
-			Target:  int(cgroupDir.Fd()),
-			Program: hook.program,
-			Attach:  hook.attach,
-		})
+		l, err := attachHook(hook, cgroupDir)
 		if err != nil {
-			err = fmt.Errorf("attach %s: cgroup %s: %w", hook.attach, cgroupDir.Name(), err)
 			return errors.Join(err, closeLinks(links))
 		}
 		links = append(links, l)
@@ -161,9 +159,33 @@ func (o *Object) Attach(cgroupDir *os.File) error {
 	return nil
 }
 
+func attachHook(hook hook, cgroupDir *os.File) (link.Link, error) {
+	l, err := link.AttachRawLink(link.RawLinkOptions{
+		Target:  int(cgroupDir.Fd()),
+		Program: hook.program,
+		Attach:  hook.attach,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: cgroup %s: %w", hook.attach, cgroupDir.Name(), err)
+	}
+	return l, nil
+}
+
 // Detach takes all programs off all cgroups. Connections that are under way then, up to the moment their origin has been
 // asked for, lose it.
 func (o *Object) Detach() error {
+	o.mu.Lock()
+	var errs []error
+	for _, l := range o.links {
+		if raw, ok := l.(interface{ IsPinned() bool }); ok && raw.IsPinned() {
+			errs = append(errs, l.Unpin())
+		}
+	}
+	o.mu.Unlock()
+	return errors.Join(append(errs, o.closeLinks())...)
+}
+
+func (o *Object) closeLinks() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	err := closeLinks(o.links)
@@ -172,7 +194,7 @@ func (o *Object) Detach() error {
 }
 
 // closeLinks goes backwards, so that connections stop being rewritten before their origins stop being carried.
-func closeLinks(links []*link.RawLink) error {
+func closeLinks(links []link.Link) error {
 	var errs []error
 	for i := len(links) - 1; i >= 0; i-- {
 		errs = append(errs, links[i].Close())
@@ -200,7 +222,11 @@ func (o *Object) Counts(cookie uint64) (Counts, error) {
 	return counts, nil
 }
 
-// Close detaches and unloads everything. The Object is of no further use.
+// Close detaches and unloads everything, but for what a node has pinned. The Object is of no further use.
 func (o *Object) Close() error {
-	return errors.Join(o.Detach(), o.objects.Close())
+	err := errors.Join(o.closeLinks(), o.objects.Close())
+	if o.node != nil {
+		err = errors.Join(err, o.node.unlock())
+	}
+	return err
 }

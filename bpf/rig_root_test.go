@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -29,6 +30,17 @@ type rig struct {
 
 func newRig(t *testing.T, options Options) *rig {
 	t.Helper()
+	r := newBareRig(t)
+	object, err := Load(options)
+	require(t, err)
+	t.Cleanup(func() { require(t, object.Close()) })
+	r.object = object
+	return r
+}
+
+// newBareRig has no object.
+func newBareRig(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{t: t, cgroup: newCgroup(t)}
 	r.inside(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -42,10 +54,6 @@ func newRig(t *testing.T, options Options) *rig {
 		}
 		return err
 	})
-	object, err := Load(options)
-	require(t, err)
-	t.Cleanup(func() { require(t, object.Close()) })
-	r.object = object
 	return r
 }
 
@@ -133,9 +141,9 @@ func cgroupMount(t *testing.T) string {
 }
 
 // act runs one of the acts of this binary in the cgroup and the namespace, and returns what it printed and its pid.
-func (r *rig) act(name string) (output string, pid uint32) {
+func (r *rig) act(name string, args ...string) (output string, pid uint32) {
 	r.t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = name
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(r.cgroup.Fd())}
 	var out bytes.Buffer
@@ -144,6 +152,8 @@ func (r *rig) act(name string) (output string, pid uint32) {
 	require(r.t, cmd.Wait())
 	return strings.TrimSpace(out.String()), uint32(cmd.Process.Pid)
 }
+
+func mustPrefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
 func require(t testing.TB, err error) {
 	t.Helper()

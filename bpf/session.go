@@ -19,8 +19,13 @@ type Session struct {
 	Port                   uint16         // of both listeners
 	Listener4, Listener6   netip.Addr     // 127.0.0.1 and ::1
 	Own4, Own6             netip.Addr     // of lo, beside loopback; servers of the agent's own may use them
+	Own                    []netip.Addr   // further ones: those of a pod's interfaces
 	Synthetic4, Synthetic6 netip.Prefix   // what the DNS stub hands out
 	Declared               []netip.Prefix // further destinations to redirect; an IPv6 prefix never means IPv4
+
+	Pod      bool   // the namespace has interfaces: what answers an inbound flow may leave by them
+	Unfenced bool   // no guard at the host's end of them notes inbound flows: what leaves is for nftables to judge
+	StubPort uint16 // where a pod's queries to port 53 are sent; connections straight to it are refused; 0: none
 }
 
 // ErrSessionExists is returned when a network namespace has a session already, or, by the legacy object, when there is
@@ -31,7 +36,8 @@ var ErrSessionExists = errors.New("session exists")
 const prefixLimit = 4096
 
 // AddSession makes the kernel half know the session of the network namespace with this cookie (SO_NETNS_COOKIE, since
-// 5.14). The legacy object ignores the cookie. Until it returns, and after an error, the namespace has no session.
+// 5.14). The legacy object ignores the cookie. Until it returns, and after an error, the namespace has no session. Calls
+// for several cookies may overlap, as they wait for the kernel; those for one must not.
 func (o *Object) AddSession(cookie uint64, session Session) error {
 	key, err := o.key(cookie)
 	if err != nil {
@@ -41,16 +47,75 @@ func (o *Object) AddSession(cookie uint64, session Session) error {
 	if err != nil {
 		return fmt.Errorf("add session: %w", err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if _, exists := o.prefixes[key]; exists {
-		return fmt.Errorf("add session %d: %w", cookie, ErrSessionExists)
+	if err := o.reserve(key, prefixes); err != nil {
+		return fmt.Errorf("add session %d: %w", cookie, err)
 	}
-	o.prefixes[key] = prefixes
 	if err := o.store(key, value, prefixes); err != nil {
 		return errors.Join(fmt.Errorf("add session %d: %w", cookie, err), o.remove(key))
 	}
 	return nil
+}
+
+// SetSession gives a session that the kernel half knows other rules, in one step for each prefix and one for the rest:
+// what both rules allow stays allowed, and there is no moment without a session. One that it does not know is added.
+func (o *Object) SetSession(cookie uint64, session Session) error {
+	err := o.AddSession(cookie, session)
+	if !errors.Is(err, ErrSessionExists) {
+		return err
+	}
+	key, err := o.key(cookie)
+	if err != nil {
+		return fmt.Errorf("set session: %w", err)
+	}
+	value, prefixes, err := session.encode(key)
+	if err != nil {
+		return fmt.Errorf("set session: %w", err)
+	}
+	if err := o.replace(key, value, prefixes); err != nil {
+		return fmt.Errorf("set session %d: %w", cookie, err)
+	}
+	return nil
+}
+
+// replace stores what is new, then the session, then takes away what it has no longer.
+func (o *Object) replace(key uint64, value *redirectSession, prefixes []redirectPrefix) error {
+	o.mu.Lock()
+	before := o.prefixes[key]
+	o.prefixes[key] = slices.Concat(before, prefixes)
+	o.mu.Unlock()
+	if err := o.activate(key, value, prefixes); err != nil {
+		return err
+	}
+	var errs []error
+	for _, prefix := range before {
+		if !slices.Contains(prefixes, prefix) {
+			errs = append(errs, forget(o.objects.Prefixes, &prefix))
+		}
+	}
+	o.mu.Lock()
+	o.prefixes[key] = prefixes
+	o.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// reserve holds a key for a session that is about to be stored, which takes long and is done without the lock: the
+// kernel answers a change to a map of maps after an RCU grace period.
+func (o *Object) reserve(key uint64, prefixes []redirectPrefix) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, exists := o.prefixes[key]; exists {
+		return ErrSessionExists
+	}
+	o.prefixes[key] = prefixes
+	return nil
+}
+
+// storeNew is the store of a session nobody else can know of yet.
+func (o *Object) storeNew(key uint64, value *redirectSession, prefixes []redirectPrefix) error {
+	if err := o.reserve(key, prefixes); err != nil {
+		return err
+	}
+	return o.store(key, value, prefixes)
 }
 
 // store writes everything a session needs and then, as the one step that activates it, the session.
@@ -66,6 +131,10 @@ func (o *Object) store(key uint64, value *redirectSession, prefixes []redirectPr
 			return fmt.Errorf("store handshakes: %w", err)
 		}
 	}
+	return o.activate(key, value, prefixes)
+}
+
+func (o *Object) activate(key uint64, value *redirectSession, prefixes []redirectPrefix) error {
 	for _, prefix := range prefixes {
 		if err := o.objects.Prefixes.Put(&prefix, uint32(1)); err != nil {
 			return fmt.Errorf("store prefix: %w", err)
@@ -87,14 +156,13 @@ func (o *Object) storeHandshakes(inflight *ebpf.Map, key uint64) error {
 	return inflight.Put(key, handshakes)
 }
 
-// RemoveSession forgets the session: its namespace is refused from now on. It is not an error if there is none.
+// RemoveSession forgets the session: its namespace is refused from now on, or, with [Options.Shared], a stranger's. It is
+// not an error if there is none.
 func (o *Object) RemoveSession(cookie uint64) error {
 	key, err := o.key(cookie)
 	if err != nil {
 		return fmt.Errorf("remove session: %w", err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if err := o.remove(key); err != nil {
 		return fmt.Errorf("remove session %d: %w", cookie, err)
 	}
@@ -103,16 +171,25 @@ func (o *Object) RemoveSession(cookie uint64) error {
 
 // remove undoes store in reverse, as far as it got. Ledger 0 stays: it counts for namespaces without a session.
 func (o *Object) remove(key uint64) error {
+	o.mu.Lock()
+	prefixes := o.prefixes[key]
+	delete(o.prefixes, key)
+	o.mu.Unlock()
 	errs := []error{forget(o.objects.Sessions, key)}
-	for _, prefix := range o.prefixes[key] {
+	for _, prefix := range prefixes {
 		errs = append(errs, forget(o.objects.Prefixes, &prefix))
 	}
-	errs = append(errs, forget(o.objects.Inflight, key), forget(o.objects.Leftovers, key))
-	if key != strangers {
-		errs = append(errs, forget(o.objects.Ledgers, key))
+	for _, m := range o.perSession() {
+		if m != o.objects.Ledgers || key != strangers {
+			errs = append(errs, forget(m, key))
+		}
 	}
-	delete(o.prefixes, key)
 	return errors.Join(errs...)
+}
+
+// perSession are the maps beside sessions that have an entry for each.
+func (o *Object) perSession() []*ebpf.Map {
+	return []*ebpf.Map{o.objects.Inflight, o.objects.Leftovers, o.objects.Ledgers}
 }
 
 func forget(m *ebpf.Map, key any) error {
@@ -134,6 +211,9 @@ func (o *Object) key(cookie uint64) (uint64, error) {
 }
 
 func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error) {
+	if s.Pod || s.Unfenced || s.StubPort != 0 || len(s.Own) != 0 {
+		return nil, nil, fmt.Errorf("pod: %w", ErrNotSupported)
+	}
 	if s.Port == 0 {
 		return nil, nil, errors.New("listener port is 0")
 	}
