@@ -94,9 +94,18 @@ func (m *Manager) send(rights []byte, assignments ...string) error {
 		return nil
 	}
 	message := []byte(strings.Join(assignments, "\n"))
+	raw, err := m.conn.SyscallConn() // net refuses rights on a connected datagram socket
+	if err != nil {
+		return fmt.Errorf("tell service manager: %w", err)
+	}
+	var n int
+	var sent error
 	// A full socket of the manager's holds us up, as sd_notify does.
-	n, _, err := m.conn.WriteMsgUnix(message, rights, nil)
-	if err == nil && n != len(message) {
+	err = raw.Write(func(fd uintptr) bool {
+		n, sent = unix.SendmsgN(int(fd), message, rights, nil, unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	if err = errors.Join(err, sent); err == nil && n != len(message) {
 		err = errors.New("cut off")
 	}
 	if err != nil {
