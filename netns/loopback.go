@@ -29,22 +29,14 @@ var noIPv6 = []string{
 }
 
 // seal gives lo of the calling thread's namespace its addresses and routes and
-// reports whether the kernel has IPv6.
-func seal() (ipv6 bool, err error) {
+// reports whether the kernel has IPv6. What is there already stays.
+func seal(handle *netlink.Handle) (ipv6 bool, err error) {
 	if ipv6, err = enableIPv6(); err != nil {
 		return false, err
 	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	lo, err := raise(handle)
 	if err != nil {
-		return false, fmt.Errorf("open netlink: %w", err)
-	}
-	defer handle.Close()
-	lo, err := handle.LinkByName("lo")
-	if err != nil {
-		return false, fmt.Errorf("find lo: %w", err)
-	}
-	if err := handle.LinkSetUp(lo); err != nil {
-		return false, fmt.Errorf("set lo up: %w", err)
+		return false, err
 	}
 	if err := settle(handle, lo, OwnAddr4); err != nil {
 		return false, err
@@ -55,7 +47,19 @@ func seal() (ipv6 bool, err error) {
 	return true, settle(handle, lo, OwnAddr6)
 }
 
-// settle adds one address to lo and the AnyIP route of its family, which makes
+// raise sets lo up.
+func raise(handle *netlink.Handle) (netlink.Link, error) {
+	lo, err := handle.LinkByIndex(loopback)
+	if err != nil {
+		return nil, fmt.Errorf("find lo: %w", err)
+	}
+	if err := handle.LinkSetUp(lo); err != nil {
+		return nil, fmt.Errorf("set lo up: %w", err)
+	}
+	return lo, nil
+}
+
+// settle gives lo one address and the AnyIP route of its family, which makes
 // all other addresses local too, with this one as the source.
 func settle(handle *netlink.Handle, lo netlink.Link, own netip.Addr) error {
 	addr := &netlink.Addr{
@@ -63,7 +67,7 @@ func settle(handle *netlink.Handle, lo netlink.Link, own netip.Addr) error {
 		// Without duplicate detection the address can be used at once.
 		Flags: unix.IFA_F_NODAD,
 	}
-	if err := handle.AddrAdd(lo, addr); err != nil {
+	if err := handle.AddrReplace(lo, addr); err != nil {
 		return fmt.Errorf("add address %s: %w", own, err)
 	}
 	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -78,7 +82,7 @@ func settle(handle *netlink.Handle, lo netlink.Link, own netip.Addr) error {
 		Dst:       prefix(everything),
 		Src:       own.AsSlice(),
 	}
-	if err := handle.RouteAdd(route); err != nil {
+	if err := handle.RouteReplace(route); err != nil {
 		return fmt.Errorf("add local route %s: %w", everything, err)
 	}
 	return nil

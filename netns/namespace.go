@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +21,7 @@ const self = "/proc/thread-self/ns/net"
 // until Close.
 type Namespace struct {
 	file *os.File
-	ipv6 bool
+	ipv6 atomic.Bool
 }
 
 // New makes a sealed namespace and returns a handle to it. The caller needs
@@ -27,7 +29,12 @@ type Namespace struct {
 func New() (*Namespace, error) {
 	var ns *Namespace
 	err := away(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() error {
-		ipv6, err := seal()
+		handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+		defer handle.Close()
+		ipv6, err := seal(handle)
 		if err != nil {
 			return err
 		}
@@ -35,7 +42,8 @@ func New() (*Namespace, error) {
 		if err != nil {
 			return fmt.Errorf("open namespace: %w", err)
 		}
-		ns = &Namespace{file: file, ipv6: ipv6}
+		ns = &Namespace{file: file}
+		ns.ipv6.Store(ipv6)
 		return nil
 	})
 	if err != nil {
@@ -48,8 +56,9 @@ func New() (*Namespace, error) {
 // by the Namespace.
 func (n *Namespace) FD() int { return int(n.file.Fd()) }
 
-// HasIPv6 says whether sockets of family INET6 can be made inside.
-func (n *Namespace) HasIPv6() bool { return n.ipv6 }
+// HasIPv6 says whether lo has IPv6. Of a namespace that Open returned, that is
+// what was so then.
+func (n *Namespace) HasIPv6() bool { return n.ipv6.Load() }
 
 // Cookie identifies the namespace for as long as the host runs: unlike an
 // inode number it is never used again. It is 0, without an error, on kernels

@@ -25,6 +25,8 @@ var fences = map[string]struct {
 	"github.com/vishvananda/netlink":             {[]string{"netns"}, "links and routes exist only in a namespace's room"},
 	"github.com/vishvananda/netns":               {[]string{"netns"}, "a thread in another namespace is dangerous; one room knows how"},
 	"github.com/containernetworking/plugins/pkg": {[]string{"netns"}, "a thread in another namespace is dangerous; one room knows how"},
+	"github.com/google/nftables":                 {[]string{"netns"}, "what leaves a namespace is decided in its room"},
+	"github.com/mdlayher/netlink":                {[]string{"netns"}, "the connection below google/nftables"},
 	"github.com/godbus/dbus":                     {[]string{"proxy/secret"}, "the Secret Service is a source like others"},
 	"filippo.io/age":                             {[]string{"proxy/secret"}, "what is at rest is one room's business"},
 	"github.com/miekg/dns":                       {[]string{"proxy/dns"}, "one parser of the wire format"},

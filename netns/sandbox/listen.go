@@ -6,17 +6,80 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns"
 )
 
 // backlog is the queue of connections not yet accepted, and of those in TCP
 // Fast Open; the kernel cuts it to net.core.somaxconn (4096 since 5.4).
 const backlog = 4096
 
-// fastOpen switches the server's side of TCP Fast Open on in the session's
-// network namespace (Documentation/networking/ip-sysctl: 1 client, 2 server).
-const fastOpen = "/proc/sys/net/ipv4/tcp_fastopen"
+// fastOpen is the switch of TCP Fast Open in the calling thread's network
+// namespace, and fastOpenServer its bit for listeners
+// (Documentation/networking/ip-sysctl.rst).
+const (
+	fastOpen       = "/proc/sys/net/ipv4/tcp_fastopen"
+	fastOpenServer = 2
+)
+
+// ListenSpec says which sockets a session has.
+type ListenSpec struct {
+	// Pod is for a namespace that has links: the stub has netns.DNSPort of the
+	// loopback addresses, where the namespace's fence sends what asks port 53,
+	// so that the container may have servers on that port. Without it, the stub
+	// has port 53 of all addresses.
+	Pod     bool
+	Forward []uint16 // TCP ports opened on 127.0.0.1 and ::1
+}
+
+// Listen opens a session's sockets inside a namespace. They are born in the
+// caller's cgroup, not in the container's. A port that is taken inside is
+// EADDRINUSE.
+func Listen(ns *netns.Namespace, spec ListenSpec) (*Listeners, error) {
+	l := &Listeners{Forward: make(map[uint16][]*os.File)}
+	err := ns.Do(func() error {
+		if err := enableFastOpen(); err != nil {
+			return err
+		}
+		for _, b := range births(spec, ns.HasIPv6()) {
+			fd, err := b.open()
+			if errors.Is(err, unix.EADDRINUSE) {
+				return fmt.Errorf("open %s: a program inside has this port: %w", b.role, err)
+			}
+			if err != nil {
+				return fmt.Errorf("open %s: %w", b.role, err)
+			}
+			l.put(b.role, os.NewFile(uintptr(fd), b.role.String()))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("sandbox: listen: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// enableFastOpen adds the server's side to what the namespace has. Where
+// /proc/sys is read-only, connections begin with a full handshake.
+func enableFastOpen() error {
+	text, err := os.ReadFile(fastOpen)
+	if err != nil {
+		return fmt.Errorf("enable TCP Fast Open: %w", err)
+	}
+	has, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || has&fastOpenServer != 0 {
+		return err
+	}
+	err = os.WriteFile(fastOpen, []byte(strconv.Itoa(has|fastOpenServer)), 0)
+	if err != nil && !errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("enable TCP Fast Open: %w", err)
+	}
+	return nil
+}
 
 // birth is a socket to be born inside.
 type birth struct {
@@ -27,17 +90,21 @@ type birth struct {
 
 // births lists the session's sockets. The listener is bound to the loopback
 // addresses alone, so that the agent's own servers may use the others.
-func (s *Spec) births() []birth {
+func births(spec ListenSpec, withIPv6 bool) []birth {
 	var all []birth
+	dns := uint16(dnsPort)
+	if spec.Pod {
+		dns = netns.DNSPort
+	}
 	for _, ipv6 := range []bool{false, true} {
-		if ipv6 && !s.IPv6 {
+		if ipv6 && !withIPv6 {
 			break
 		}
 		all = append(all,
 			birth{role{useListener, ipv6, ListenerPort}, unix.SOCK_STREAM, false},
-			birth{role{useDNS, ipv6, dnsPort}, unix.SOCK_DGRAM, true},
-			birth{role{useDNSTCP, ipv6, dnsPort}, unix.SOCK_STREAM, true})
-		for _, port := range s.Forward {
+			birth{role{useDNS, ipv6, dns}, unix.SOCK_DGRAM, !spec.Pod},
+			birth{role{useDNSTCP, ipv6, dns}, unix.SOCK_STREAM, !spec.Pod})
+		for _, port := range spec.Forward {
 			all = append(all, birth{role{useForward, ipv6, port}, unix.SOCK_STREAM, false})
 		}
 	}
@@ -46,9 +113,8 @@ func (s *Spec) births() []birth {
 
 // listen opens the sockets, hands them out and keeps none.
 func (p *pid1) listen() error {
-	// Where /proc/sys is read-only, connections begin with a full handshake.
-	if err := os.WriteFile(fastOpen, []byte("3"), 0); err != nil && !errors.Is(err, unix.EROFS) {
-		return fmt.Errorf("enable TCP Fast Open: %w", err)
+	if err := enableFastOpen(); err != nil {
+		return err
 	}
 	var body listenersBody
 	var fds []int
@@ -57,7 +123,7 @@ func (p *pid1) listen() error {
 			unix.Close(fd)
 		}
 	}()
-	for _, b := range p.body.Spec.births() {
+	for _, b := range births(ListenSpec{Forward: p.body.Spec.Forward}, p.body.Spec.IPv6) {
 		fd, err := b.open()
 		if err != nil {
 			return fmt.Errorf("open %s: %w", b.role, err)

@@ -33,8 +33,8 @@ const (
 // namespace has none.
 type Listeners struct {
 	TCP4, TCP6       *os.File // 127.0.0.1 and ::1, port ListenerPort
-	DNS4, DNS6       *os.File // UDP port 53, any address, with packet info
-	DNSTCP4, DNSTCP6 *os.File // TCP port 53, any address
+	DNS4, DNS6       *os.File // UDP port 53, any address, with packet info; see ListenSpec.Pod
+	DNSTCP4, DNSTCP6 *os.File // TCP port 53, any address; see ListenSpec.Pod
 	Forward          map[uint16][]*os.File
 }
 

@@ -16,7 +16,7 @@ import (
 
 // ListenerPort is the TCP port of the listeners on 127.0.0.1 and ::1. It is
 // below 1024, so that the agent can never bind it on another address.
-const ListenerPort = 981
+const ListenerPort = netns.ListenerPort
 
 // dnsPort is where the DNS stub is asked (RFC 1035 section 4.2).
 const dnsPort = 53

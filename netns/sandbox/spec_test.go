@@ -50,11 +50,11 @@ func TestSpecRefused(t *testing.T) {
 
 func TestBirths(t *testing.T) {
 	s := Spec{IPv6: true, Forward: make([]uint16, forwardLimit)}
-	if n := len(s.births()); n > fdLimit {
+	if n := len(births(ListenSpec{Forward: s.Forward}, s.IPv6)); n > fdLimit {
 		t.Errorf("%d sockets do not fit into one message of %d", n, fdLimit)
 	}
 	s = Spec{Forward: []uint16{8080}}
-	for _, b := range s.births() {
+	for _, b := range births(ListenSpec{Forward: s.Forward}, s.IPv6) {
 		if b.role.IPv6 {
 			t.Errorf("%s without IPv6", b.role)
 		}
