@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# make all      build the binary into build/
+# make all      build the programs into build/
 # make demo     set up, build and show the product at work (root)
 # make test     set up and run everything, root tests included (root)
 .SILENT:
@@ -11,6 +11,7 @@ TAGS    := netgo,osusergo
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
 PREFIX  ?= /usr/local
+CNIDIR  ?= /opt/cni/bin
 
 .PHONY: all build generate check unit root test bench fuzz soak fault agents newcomer rig demo install clean
 
@@ -19,6 +20,7 @@ all: build
 build:
 	mkdir -p build
 	$(GOBUILD) -o build/phantom-ns ./cmd/phantom-ns
+	$(GOBUILD) -o build/phantom-cni ./cmd/phantom-cni
 
 generate:
 	bash test/setup/install.sh bpf
@@ -92,8 +94,9 @@ demo:
 # sudo's PATH has no Go: what its user built is installed.
 install:
 	if command -v go >/dev/null; then $(MAKE) build; fi
-	test -x build/phantom-ns || { echo 'make install: there is nothing to install; run make first' >&2; exit 1; }
+	test -x build/phantom-ns -a -x build/phantom-cni || { echo 'make install: there is nothing to install; run make first' >&2; exit 1; }
 	install -D -m 0755 build/phantom-ns $(DESTDIR)$(PREFIX)/bin/phantom-ns
+	install -D -m 0755 build/phantom-cni $(DESTDIR)$(CNIDIR)/phantom-cni
 
 clean:
 	rm -rf build

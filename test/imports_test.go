@@ -24,6 +24,7 @@ var fences = map[string]struct {
 	"github.com/cilium/ebpf":                     {[]string{"bpf", "enforcer"}, "only the kernel half speaks to the kernel half"},
 	"github.com/vishvananda/netlink":             {[]string{"netns"}, "links and routes exist only in a namespace's room"},
 	"github.com/vishvananda/netns":               {[]string{"netns"}, "a thread in another namespace is dangerous; one room knows how"},
+	"github.com/containernetworking/cni":         {[]string{"cmd/phantom-cni"}, "the plugin's protocol ends in the plugin"},
 	"github.com/containernetworking/plugins/pkg": {[]string{"netns"}, "a thread in another namespace is dangerous; one room knows how"},
 	"github.com/google/nftables":                 {[]string{"netns"}, "what leaves a namespace is decided in its room"},
 	"github.com/mdlayher/netlink":                {[]string{"netns"}, "the connection below google/nftables"},
