@@ -44,7 +44,8 @@ type agentConn struct {
 	tunnel     bool        // bytes are passed, not requests
 	exchanges  []*exchange // under way
 
-	chosen atomic.Pointer[transport]
+	chosen  atomic.Pointer[transport]
+	waiting atomic.Bool // for the next request, over HTTP/1.1
 
 	once sync.Once
 	err  error

@@ -21,7 +21,7 @@ import (
 type connPool struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	config *tls.Config // without ALPN
-	kept   int         // idle connections of one name, at most
+	kept   int         // idle connections, at most
 	h2     *http.Transport
 
 	mu       sync.Mutex
@@ -43,6 +43,7 @@ func newConnPool(dial func(context.Context, string, string) (net.Conn, error), c
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: upstreamPing, PingTimeout: upstreamPing},
 		DisableCompression:     true,
+		MaxIdleConns:           kept,
 		MaxIdleConnsPerHost:    kept, // Go's 2 costs two of three busy peers a handshake
 		IdleConnTimeout:        upstreamIdle,
 		ResponseHeaderTimeout:  upstreamHead,
@@ -213,13 +214,40 @@ func (p *connPool) keep(c *upConn) {
 	c.reused, c.since = true, time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.idle[c.key]) >= p.kept {
+	if p.closed {
 		c.close()
 		return
+	}
+	if p.count() >= p.kept {
+		p.dropLongest()
 	}
 	p.idle[c.key] = append(p.idle[c.key], c)
 	if p.reaper == nil {
 		p.reaper = time.AfterFunc(upstreamIdle, p.reap)
+	}
+}
+
+// count is how many are idle. The names of a session that answer are few.
+func (p *connPool) count() (n int) {
+	for _, list := range p.idle {
+		n += len(list)
+	}
+	return n
+}
+
+// dropLongest closes the connection that was idle the longest, of whatever name:
+// an agent that goes from name to name must not keep connections of all of them.
+func (p *connPool) dropLongest() {
+	longest := ""
+	for key, list := range p.idle {
+		if len(list) > 0 && (longest == "" || list[0].since.Before(p.idle[longest][0].since)) {
+			longest = key
+		}
+	}
+	list := p.idle[longest]
+	list[0].close()
+	if p.idle[longest] = slices.Delete(list, 0, 1); len(p.idle[longest]) == 0 {
+		delete(p.idle, longest)
 	}
 }
 

@@ -3,8 +3,6 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -48,59 +46,13 @@ func (s *Server) change(rules Rules, credentials *swap.Set) (old, next *generati
 	return old, next
 }
 
-// Reload judges by rules, swaps credentials and uses the fresh values from now
-// on. The values, by credential's name, go into the credentials' cells. Requests
-// under way finish, as long as rules allow them too; everything that rules would
-// refuse, or send elsewhere, is ended: requests, WebSockets, tunnels, idle
-// connections. What was captured stays usable where rules capture it too. After
-// an error all is as it was, and the fresh values are still the caller's.
-//
-// Answers are searched for the new values, and for all before, from the next
-// read on.
+// Reload is [Group.Reload] for the server's group.
 func (s *Server) Reload(rules Rules, credentials *swap.Set, fresh map[string]Fresh) error {
-	if rules == nil || credentials == nil {
-		return errors.New("reload proxy: no rules or credentials")
-	}
-	if err := s.teachFresh(credentials, fresh); err != nil {
-		return fmt.Errorf("reload proxy: %w", err)
-	}
-	if err := s.bindMinters(credentials); err != nil {
-		return fmt.Errorf("reload proxy: %w", err)
-	}
-	old, next := s.change(rules, withMinted(credentials, s.vault.rebind(rules)))
-	setFresh(credentials, fresh)
-	for _, c := range s.open() {
-		c.tighten(old, next)
-	}
-	return nil
+	return s.group.Reload(rules, credentials, fresh)
 }
 
-// Rotate is Reload with the rules and credentials as they are.
-func (s *Server) Rotate(fresh map[string]Fresh) error {
-	all := s.current.Load().credentials.Load()
-	if err := s.teachFresh(all, fresh); err != nil {
-		return fmt.Errorf("rotate credentials: %w", err)
-	}
-	setFresh(all, fresh)
-	s.change(nil, nil)
-	return nil
-}
-
-// teachFresh makes answers be searched for values before any request can carry
-// them.
-func (s *Server) teachFresh(credentials *swap.Set, fresh map[string]Fresh) error {
-	all := credentials.Credentials()
-	for name, f := range fresh {
-		at := slices.IndexFunc(all, func(c swap.Credential) bool { return c.Policy.Name == name })
-		if at < 0 {
-			return fmt.Errorf("credential %q: the session has none of that name", name)
-		}
-		if err := teachOne(s.scrubber, &all[at], f.Value); err != nil {
-			return fmt.Errorf("credential %q: %w", name, err)
-		}
-	}
-	return nil
-}
+// Rotate is [Group.Rotate] for the server's group.
+func (s *Server) Rotate(fresh map[string]Fresh) error { return s.group.Rotate(fresh) }
 
 func setFresh(credentials *swap.Set, fresh map[string]Fresh) {
 	for _, c := range credentials.Credentials() {

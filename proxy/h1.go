@@ -70,7 +70,12 @@ func (l *h1) linger() {
 // next serves one request and reports whether there may be another.
 func (l *h1) next() bool {
 	l.rw.SetReadDeadline(time.Now().Add(idleTimeout))
+	l.conn.waiting.Store(true) // behind the deadline, which would undo that of wake
+	if l.server.draining.Load() {
+		return false
+	}
 	first, err := l.br.Peek(1)
+	l.conn.waiting.Store(false)
 	if err != nil {
 		return false
 	}
@@ -129,7 +134,7 @@ func (l *h1) serve(h *head) bool {
 		method: h.method, target: h.target, authority: h.host,
 		header: h.header, length: h.length, expect: h.expect, upgrade: h.upgrade,
 	}
-	w := l.writer(x, h.close)
+	w := l.writer(x, h.close || l.server.draining.Load())
 	defer w.free()
 	x.out = w
 	l.body(x, w)

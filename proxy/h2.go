@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
@@ -25,39 +26,54 @@ func (nothing) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (nothing) Close() error              { return nil }
 func (nothing) Addr() net.Addr            { return &net.TCPAddr{} }
 
-// newH2 makes net/http's h2 server. It never listens: connections are given to
-// its TLSNextProto function, because net/http speaks h2 on a literal *tls.Conn
+// h2Server is net/http's h2 server, made for the first connection that chose h2:
+// most idle sessions have none.
+type h2Server struct {
+	once   sync.Once
+	server *http.Server
+	err    error
+}
+
+// get makes the server. It never listens: connections are given to its
+// TLSNextProto function, because net/http speaks h2 on a literal *tls.Conn
 // alone, and because the handler it wraps around ours would hide the scheme.
-func (s *Server) newH2() error {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
-	s.h2 = &http.Server{
-		DisableGeneralOptionsHandler: true,
-		MaxHeaderBytes:               s.limits.HeaderBytes,
-		IdleTimeout:                  idleTimeout,
-		Protocols:                    protocols,
-		// No pings: the peer is on this machine, so its end is always told, and
-		// one that is merely stopped keeps its connection.
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: s.limits.Streams,
-			WriteByteTimeout:     writeTimeout,
-		},
-		ErrorLog: log.New(quietLog{s.logger}, "", 0),
-	}
-	// Serve sets TLSNextProto before it accepts.
-	if err := s.h2.Serve(nothing{}); !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("configure h2: %w", err)
-	}
-	if s.h2.TLSNextProto["h2"] == nil {
-		return errors.New("configure h2: net/http has it switched off")
-	}
-	return nil
+func (h *h2Server) get(s *Server) (*http.Server, error) {
+	h.once.Do(func() {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP2(true)
+		h.server = &http.Server{
+			DisableGeneralOptionsHandler: true,
+			MaxHeaderBytes:               s.limits.HeaderBytes,
+			IdleTimeout:                  idleTimeout,
+			Protocols:                    protocols,
+			// No pings: the peer is on this machine, so its end is always told, and
+			// one that is merely stopped keeps its connection.
+			HTTP2: &http.HTTP2Config{
+				MaxConcurrentStreams: s.limits.Streams,
+				WriteByteTimeout:     writeTimeout,
+			},
+			ErrorLog: log.New(quietLog{s.logger}, "", 0),
+		}
+		// Serve sets TLSNextProto before it accepts.
+		if err := h.server.Serve(nothing{}); !errors.Is(err, net.ErrClosed) {
+			h.err = fmt.Errorf("configure h2: %w", err)
+		} else if h.server.TLSNextProto["h2"] == nil {
+			h.err = errors.New("configure h2: net/http has it switched off")
+		}
+	})
+	return h.server, h.err
 }
 
 // serveH2 serves a connection that chose h2 until it ends.
 func (s *Server) serveH2(c *agentConn, conn *tls.Conn) {
 	defer conn.Close()
-	s.h2.TLSNextProto["h2"](s.h2, conn, h2Handler{s, c})
+	server, err := s.h2.get(s)
+	if err != nil {
+		s.logger.Error("serve h2", "id", c.id, "error", err)
+		c.note(audit.ReasonInternal, 0, 0)
+		return
+	}
+	server.TLSNextProto["h2"](server, conn, h2Handler{s, c})
 }
 
 // h2Handler serves the streams of one connection.

@@ -223,6 +223,14 @@ func newRig(t testing.TB, session *policy.Session, world *ca.Authority, change f
 	if r.server, err = New(config); err != nil {
 		t.Fatal(err)
 	}
+	r.begin()
+	return r
+}
+
+// begin serves until the test ends.
+func (r *rig) begin() {
+	t := r.t
+	t.Helper()
 	served, listener := make(chan error, 1), r.listener
 	go func() { served <- r.server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -235,7 +243,6 @@ func newRig(t testing.TB, session *policy.Session, world *ca.Authority, change f
 			r.noLeak(strings.Join([]string{rec.Name, rec.Path, rec.Method, rec.Credential, rec.Position, rec.Rule}, "\n"))
 		}
 	})
-	return r
 }
 
 // noLeak is the oracle: text that the agent or a log sees has no real value.

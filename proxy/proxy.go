@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -84,6 +83,8 @@ const (
 // Server is the broker of one session. It is safe for concurrent use, and may
 // serve several listeners.
 type Server struct {
+	group  *Group
+	alone  bool // the group is this server's own
 	names  Names
 	ca     Authority
 	sink   audit.Sink
@@ -91,18 +92,18 @@ type Server struct {
 	limits policy.Limits
 	logger *slog.Logger
 
-	current   atomic.Pointer[generation]
-	changing  sync.Mutex // held while current is replaced
-	forgetter forgetter
-	vault     vault
-	keep      func(context.Context, string, mint.Login) error
-	scrubber  *scrub.Scrubber
-	cookies   *cookies
-	h2        *http.Server
+	current  atomic.Pointer[generation]
+	changing sync.Mutex // held while current is replaced
+	vault    vault
+	keep     func(context.Context, string, mint.Login) error
+	scrubber *scrub.Scrubber
+	cookies  *cookies
+	h2       h2Server
 
 	ctx       context.Context // ended by Close
 	cancel    context.CancelFunc
-	slots     chan struct{} // one per open connection of the agent
+	slots     slots
+	draining  atomic.Bool   // no connection begins; written under mu
 	auditLost atomic.Bool   // the last record could not be written
 	patience  time.Duration // watchDelay, but in tests
 
@@ -111,46 +112,28 @@ type Server struct {
 	decoding scrub.Budget // of coded answers
 
 	mu        sync.Mutex
-	closed    bool
+	closed    bool // nothing begins any more
 	listeners map[net.Listener]struct{}
 	conns     map[*agentConn]struct{}
 	wg        sync.WaitGroup
 }
 
-// New makes a Server; nothing runs until [Server.Serve].
+// New makes a Server that is the only one of its [Group]; nothing runs until
+// [Server.Serve].
 func New(config Config) (*Server, error) {
-	if err := config.check(); err != nil {
+	session := Session{Names: config.Names, Sink: config.Sink, Origin: config.Origin}
+	if err := session.check(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	config.defaults()
-	s := &Server{
-		names:     config.Names,
-		ca:        config.CA,
-		sink:      config.Sink,
-		keep:      config.Keep,
-		origin:    config.Origin,
-		limits:    config.Limits,
-		logger:    config.Logger,
-		slots:     make(chan struct{}, config.Limits.Connections),
-		cookies:   newCookies(),
-		listeners: make(map[net.Listener]struct{}),
-		conns:     make(map[*agentConn]struct{}),
-		patience:  watchDelay,
+	g, err := NewGroup(config)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if s.scrubber, err = newScrubber(config.Credentials); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
+	s, err := g.NewServer(session)
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	first := &generation{rules: config.Rules, upstream: newUpstream(config, s.forgetter.begin)}
-	first.credentials.Store(config.Credentials)
-	s.current.Store(first)
-	if err := s.bindMinters(config.Credentials); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
-	}
-	if err := s.newH2(); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
-	}
+	s.alone = true
 	return s, nil
 }
 
@@ -158,14 +141,8 @@ func (c *Config) check() error {
 	switch {
 	case c.Rules == nil:
 		return errors.New("no rules")
-	case c.Names == nil:
-		return errors.New("no names")
 	case c.CA == nil:
 		return errors.New("no authority")
-	case c.Sink == nil:
-		return errors.New("no audit sink")
-	case c.Origin == nil:
-		return errors.New("no origin")
 	}
 	return nil
 }
@@ -213,14 +190,12 @@ func (s *Server) Close() error {
 		c.Close()
 	}
 	s.wg.Wait()
-	for _, c := range s.current.Load().credentials.Load().Credentials() {
-		if c.Minter != nil {
-			c.Minter.Settle(settleTimeout)
-		}
-	}
 	s.current.Load().upstream.retire()
-	s.forgetter.stop()
+	s.group.leave(s)
 	s.vault.wipe()
 	s.scrubber.Wipe()
+	if s.alone {
+		errs = append(errs, s.group.Close())
+	}
 	return errors.Join(errs...)
 }

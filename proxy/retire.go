@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"syscall"
@@ -100,23 +99,7 @@ func (u *upstream) closeAll() {
 	}
 }
 
-// ownUpstream sends requests of our own by the generation of the time, whose
-// connections stay for as long as the answer is read.
-type ownUpstream struct{ server *Server }
-
-// Do is [upstream.Do].
-func (o ownUpstream) Do(req *http.Request) (*http.Response, error) {
-	u := o.server.current.Load().upstream
-	u.enter()
-	resp, err := u.Do(req)
-	if err != nil {
-		u.leave()
-		return nil, err
-	}
-	resp.Body = &ownBody{ReadCloser: resp.Body, upstream: u}
-	return resp, nil
-}
-
+// ownBody keeps the connections of its upstream for as long as it is read.
 type ownBody struct {
 	io.ReadCloser
 	upstream *upstream

@@ -46,12 +46,12 @@ func teachOne(s *scrub.Scrubber, c *swap.Credential, v secret.Value) error {
 
 // bindMinters gives the credentials that are made what they are made with. What
 // they make is searched for before any request carries it.
-func (s *Server) bindMinters(credentials *swap.Set) error {
+func (g *Group) bindMinters(credentials *swap.Set) error {
 	for _, c := range credentials.Credentials() {
 		if c.Minter == nil {
 			continue
 		}
-		err := c.Minter.Bind(s.ctx, ownUpstream{s}, func(v secret.Value) error { return teachOne(s.scrubber, &c, v) })
+		err := c.Minter.Bind(g.ctx, g, func(v secret.Value) error { return teachOne(g.scrubber, &c, v) })
 		if err != nil {
 			return err
 		}

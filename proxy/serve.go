@@ -40,7 +40,7 @@ func (s *Server) Serve(listener net.Listener) error {
 		case err == nil:
 			pause = 0
 			s.take(conn)
-		case s.ctx.Err() != nil:
+		case s.ctx.Err() != nil || s.draining.Load():
 			return ErrClosed
 		case !passing(err):
 			return fmt.Errorf("accept connection: %w", err)
@@ -77,7 +77,7 @@ func (s *Server) wait(d time.Duration) {
 func (s *Server) addListener(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.draining.Load() {
 		return false
 	}
 	s.listeners[l] = struct{}{}
@@ -105,9 +105,7 @@ func (s *Server) track() bool {
 // take gives a connection a slot and a goroutine, or refuses it.
 func (s *Server) take(conn net.Conn) {
 	c := &agentConn{Conn: conn, server: s, id: audit.NewID(), start: time.Now()}
-	select {
-	case s.slots <- struct{}{}:
-	default:
+	if !s.slots.take() {
 		c.once.Do(func() {}) // it has no slot to give back
 		s.noteLimit(c)
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -164,7 +162,7 @@ func (s *Server) noteLimit(c *agentConn) {
 func (s *Server) hold(c *agentConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.draining.Load() {
 		return false
 	}
 	s.conns[c] = struct{}{}
@@ -176,7 +174,7 @@ func (s *Server) release(c *agentConn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	<-s.slots
+	s.slots.give()
 }
 
 // logPanic keeps the value to itself: it may hold anything.

@@ -72,7 +72,7 @@ func TestConnectionLimit(t *testing.T) {
 		t.Errorf("record %+v", rec)
 	}
 	second.Close()
-	for len(r.server.slots) > 1 {
+	for len(r.server.slots.all) > 1 {
 		runtime.Gosched()
 	}
 	if resp, _ := r.rawOn(first, request(apiHost)); resp.StatusCode != 200 {
@@ -173,7 +173,7 @@ func TestClose(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := len(r.server.slots); n != 0 {
+		if n := len(r.server.slots.all); n != 0 {
 			t.Errorf("%d slots are taken", n)
 		}
 		if err := r.server.Serve(r.listener); !errors.Is(err, ErrClosed) {

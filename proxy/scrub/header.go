@@ -38,7 +38,7 @@ func (s *Scrubber) Header(header http.Header) {
 
 // named reports whether name holds a credential as it is, in any case.
 func (s *Scrubber) named(name string) bool {
-	text, patterns := []byte(name), s.current.Load().patterns
+	text, patterns := []byte(name), s.table().patterns
 	for i := range patterns {
 		p := &patterns[i]
 		for n := len(p.values); p.kind == asOctets && n <= len(text); n++ {

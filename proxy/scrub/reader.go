@@ -94,7 +94,7 @@ func (s *Scrubber) alike(held []byte) bool {
 	if len(held) > maxAlike {
 		return false
 	}
-	t := s.current.Load()
+	t := s.table()
 	for i, c := range held {
 		if escapes[c] {
 			return false

@@ -38,14 +38,16 @@ func (p Pair) check() error {
 // Scrubber finds the credentials of one session. It is safe for any number of
 // streams, and learns more of them while streams run: see [Scrubber.Add].
 type Scrubber struct {
-	current atomic.Pointer[table]
+	parent  *Scrubber             // nil: none
+	current atomic.Pointer[table] // nil: has learnt nothing that its parent has not
 	adding  sync.Mutex
 }
 
 // table is what a Scrubber knows at one time. It is never written after it was
 // published; the next one shares its patterns.
 type table struct {
-	stores   []secret.Value // the values of all patterns
+	base     *table         // of the parent: its patterns come first
+	stores   []secret.Value // the values of the patterns, less those of base
 	patterns []pattern
 	starts   [256][]uint16 // patterns by their first character
 	filter
@@ -77,8 +79,12 @@ func (s *Scrubber) Add(pairs []Pair) error {
 func (s *Scrubber) add(pairs []Pair) error {
 	s.adding.Lock()
 	defer s.adding.Unlock()
-	next, err := s.current.Load().with(pairs)
-	if err == nil {
+	t := s.current.Load()
+	if s.parent != nil {
+		t = s.onParent()
+	}
+	next, err := t.with(pairs)
+	if err == nil && next != t {
 		s.current.Store(next)
 	}
 	return err
@@ -104,7 +110,7 @@ func (t *table) with(pairs []Pair) (*table, error) {
 		return nil, err
 	}
 	next := &table{
-		stores: append(slices.Clip(t.stores), store), patterns: slices.Clone(t.patterns),
+		base: t.base, stores: append(slices.Clip(t.stores), store), patterns: slices.Clone(t.patterns),
 		starts: t.starts, filter: t.filter,
 	}
 	room := store.Reveal()[:0]
@@ -113,7 +119,7 @@ func (t *table) with(pairs []Pair) (*table, error) {
 		patterns, room = patternsOf(room, pair.Secret.Reveal(), []byte(pair.Placeholder))
 		next.patterns = append(next.patterns, patterns...)
 	}
-	if len(next.patterns) > maxPatterns {
+	if len(next.patterns)-next.inherited() > maxPatterns {
 		store.Wipe()
 		return nil, errors.New("too many credentials")
 	}
@@ -140,12 +146,18 @@ func (t *table) knows(value []byte) bool {
 	})
 }
 
-// maxPatterns is what an index of 16 bits reaches: some 8,000 credentials.
-const maxPatterns = 1 << 16
+// maxPatterns is what an index of 16 bits reaches, of a Scrubber and its parent
+// half each: some 4,000 credentials.
+const maxPatterns = 1 << 15
 
-// Wipe overwrites the copies. No stream may use the Scrubber any more.
+// Wipe overwrites the copies, but for those of a parent. No stream may use the
+// Scrubber any more.
 func (s *Scrubber) Wipe() {
-	for _, store := range s.current.Load().stores {
+	t := s.current.Load()
+	if t == nil {
+		return
+	}
+	for _, store := range t.stores {
 		store.Wipe()
 	}
 }
@@ -162,7 +174,7 @@ func (s *Scrubber) Bytes(dst, src []byte) []byte {
 // The rest begins a pattern and wants more bytes behind it; with last there is
 // no rest.
 func (s *Scrubber) scan(buf []byte, last bool) (done int) {
-	t := s.current.Load()
+	t := s.table()
 	if len(t.patterns) == 0 {
 		return len(buf)
 	}

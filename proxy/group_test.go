@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+)
+
+// sibling is another session of r's group.
+func (r *rig) sibling(share *Share) *rig {
+	r.t.Helper()
+	other := &rig{
+		t: r.t, session: r.session, world: r.world, sink: newRecords(), logs: &lockedBuffer{},
+		listener: &pairListener{conns: make(chan net.Conn), done: make(chan struct{})},
+	}
+	var err error
+	other.server, err = r.server.group.NewServer(Session{Names: fakeNames{}, Sink: other.sink, Origin: injectedOrigin, Share: share})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	other.begin()
+	return other
+}
+
+// S1, S5: of two sessions under one policy neither has the other's connections,
+// cookies or records.
+func TestS5SessionsOfAGroupShareNoConnectionOrCookie(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, h2 bool) {
+		first, up, _ := newWorld(t)
+		other := first.sibling(nil)
+		up.respond = func(*http.Request) string {
+			return "HTTP/1.1 200 OK\r\nSet-Cookie: sid=42; Path=/; Secure\r\nContent-Length: 0\r\n\r\n"
+		}
+		ask := func(r *rig, client *http.Client) string {
+			header := one("Authorization", "Bearer "+placeholder)
+			header["Cookie"] = []string{"sid=42"}
+			r.do(client, call{url: "https://" + apiHost + "/", header: header})
+			return up.last(t).Header.Get("Cookie")
+		}
+		client := first.client(h2)
+		ask(first, client)
+		if got := ask(first, client); got != "sid=42" {
+			t.Errorf("the session's own cookie came as %q", got)
+		}
+		if got := ask(other, other.client(h2)); got != "" {
+			t.Errorf("a cookie of the other session passed: %q", got)
+		}
+		if n := up.connections(); n != 2 {
+			t.Errorf("%d connections of two sessions", n)
+		}
+		if a, b := len(first.sink.wait(2)), len(other.sink.wait(1)); a != 2 || b != 1 {
+			t.Errorf("%d and %d records", a, b)
+		}
+	})
+}
+
+// O8, C12: a reload reaches every session of the group, and one that begins
+// later, whichever of them asks for it.
+func TestO8ReloadReachesEverySessionOfAGroup(t *testing.T) {
+	first, up, plain := newWorld(t)
+	other := first.sibling(nil)
+	sent := func(r *rig) (string, int) {
+		resp, _ := r.do(r.client(false), call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
+		return up.last(t).Header.Get("Authorization"), resp.StatusCode
+	}
+	first.rotate(t, rotated)
+	for name, r := range map[string]*rig{"one": first, "other": other, "later": first.sibling(nil)} {
+		if got, status := sent(r); got != "Bearer "+rotated || status != 200 {
+			t.Errorf("%s: %d, upstream got %q", name, status, got)
+		}
+	}
+	tunnel := other.dial(netip.AddrPortFrom(synthetic(tcpHost), 5432))
+	session := testSession(up.address(), plain.address())
+	session.Egress = session.Egress[:3] // no tcp
+	first.reload(t, session)
+	if n, err := tunnel.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("a tunnel of the other session goes on: %d bytes, %v", n, err)
+	}
+	up.respond = func(*http.Request) string {
+		return "HTTP/1.1 200 OK\r\nContent-Length: 35\r\n\r\n" + rotated
+	}
+	resp, body := other.do(other.client(false), call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
+	if resp.StatusCode != 200 || body != placeholder {
+		t.Errorf("answer with the rotated value: %q", body)
+	}
+}
+
+// A session that closes takes nothing of the others with it.
+func TestSessionOfAGroupEndsAlone(t *testing.T) {
+	first, _, _ := newWorld(t)
+	other := first.sibling(nil)
+	if err := other.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	resp, _ := first.do(first.client(false), call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
+	if resp.StatusCode != 200 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	if n := len(first.server.group.servers); n != 1 {
+		t.Errorf("the group has %d servers", n)
+	}
+}
+
+// D11: a session that takes every connection it can get leaves another its part.
+func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
+	const part, total = 2, 7
+	share := NewShare(total, part)
+	first, _, _ := newWorld(t)
+	greedy, modest := first.sibling(share), first.sibling(share)
+	if _, err := first.server.group.NewServer(Session{Names: fakeNames{}, Sink: newRecords(), Origin: injectedOrigin, Share: NewShare(1, part)}); !errors.Is(err, ErrShare) {
+		t.Errorf("a session without a part: %v", err)
+	}
+	for range total - part {
+		greedy.dialTLS(apiHost, "http/1.1")
+	}
+	refused := greedy.dial(netip.AddrPortFrom(synthetic(apiHost), 443))
+	if _, err := refused.Read(make([]byte, 1)); err == nil {
+		t.Error("the greedy session has the other's part")
+	}
+	if rec := greedy.sink.last(1); rec.Reason != audit.ReasonConnectionLimit {
+		t.Errorf("record %+v", rec)
+	}
+	for range part {
+		modest.dialTLS(apiHost, "http/1.1")
+	}
+	greedy.server.Close()
+	modest.server.Close()
+	if share.free != total {
+		t.Errorf("%d of %d are free after both have ended", share.free, total)
+	}
+}
+
+// A drained session finishes what is under way and begins nothing.
+func TestO6DrainFinishesRequests(t *testing.T) {
+	var arrived, release chan struct{}
+	legs(t, func(*testing.T) http.HandlerFunc {
+		arrived, release = make(chan struct{}, 1), make(chan struct{})
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				w.(http.Flusher).Flush()
+				arrived <- struct{}{}
+				<-release
+			}
+			io.WriteString(w, "whole")
+		}
+	}, func(t *testing.T, r *rig, client *http.Client) {
+		idle := r.dialTLS(apiHost, "http/1.1")
+		r.do(client, call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
+		answer := make(chan string, 1)
+		go func() {
+			resp, err := client.Do(authorized(t.Context(), t, "GET", "https://"+apiHost+"/slow", nil))
+			if err != nil {
+				answer <- err.Error()
+				return
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			answer <- string(body) + errText(err)
+		}()
+		<-arrived
+		drained := make(chan error, 1)
+		go func() { drained <- r.server.Drain(t.Context()) }()
+		if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("an idle connection ended with %v", err)
+		}
+		idle.Close()
+		if _, err := r.dial(netip.AddrPortFrom(synthetic(apiHost), 443)).Read(make([]byte, 1)); err == nil || isTimeout(err) {
+			t.Errorf("a connection that began while draining: %v", err)
+		}
+		select {
+		case err := <-drained:
+			t.Errorf("drained with a request under way: %v", err)
+		default:
+		}
+		close(release)
+		if got := <-answer; got != "whole" {
+			t.Errorf("answer %q", got)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	})
+}
