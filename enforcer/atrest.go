@@ -199,7 +199,7 @@ func (s *Session) recordAtRest(credential, name string, line int, refuse bool) e
 	if refuse {
 		verdict = audit.Deny
 	}
-	return s.log.Write(audit.Record{
+	return s.trail.Log.Write(audit.Record{
 		Kind: audit.KindSession, Verdict: verdict, Reason: audit.ReasonKeyAtRest, Credential: credential,
 		UID: uint32(s.config.User.UID), Path: fmt.Sprintf("%s:%d", name, line), Rule: "strict.key_at_rest",
 	})

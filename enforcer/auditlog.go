@@ -29,49 +29,8 @@ func openAudit(id string) (*audit.Log, error) {
 	return audit.Open(AuditPath, id)
 }
 
-// auditRetry is how long a record waits before it is offered again to a log
-// that could not take it.
-const auditRetry = time.Second
-
-// record writes records, all or none. While the log is full it keeps at it: the
-// pipe fills behind it and requests wait, which is what `audit: {full: block}`
-// asks for. With `drop`, or when the session ends meanwhile, the records are
-// counted, and the count told when the log takes records again.
-func (s *Session) record(records ...audit.Record) error {
-	told := false
-	for ending := s.dropsRecords(); ; {
-		err := s.dropped.tell(s.log)
-		if err == nil {
-			err = s.log.WriteAll(records)
-		}
-		if err == nil || errors.Is(err, os.ErrClosed) || errors.Is(err, audit.ErrRecord) {
-			return err
-		}
-		if ending {
-			if s.dropped.add(records) {
-				s.config.Logger.Error("audit log takes no records; they are left out", "error", err)
-			}
-			return nil
-		}
-		if !told {
-			s.config.Logger.Error("audit log takes no records; requests wait", "error", err)
-			told = true
-		}
-		select {
-		case <-s.closing:
-			ending = true
-		case <-time.After(auditRetry):
-		}
-	}
-}
-
 func (s *Session) dropsRecords() bool {
 	return s.config.Policy != nil && s.config.Policy.AuditFull == policy.AuditDrop
-}
-
-// recordRest tells what was counted and not told, at the end of the session.
-func (s *Session) recordRest() error {
-	return errors.Join(s.log.WriteAll(s.refusals.rest()), s.dropped.tell(s.log))
 }
 
 // Records of a busy proxy are written together: to be woken for each of them
@@ -92,10 +51,8 @@ func (s *Session) collect(pipe io.ReadCloser) {
 	for {
 		records, err := decoder.ReadAll(gatherRecords)
 		s.tally.add(records)
-		if records = s.refusals.thin(records, time.Now()); len(records) > 0 {
-			if failed := s.record(records...); failed != nil {
-				err = failed
-			}
+		if failed := s.trail.RecordThinned(records); failed != nil {
+			err = failed
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
 			return
@@ -124,9 +81,8 @@ func (s *Session) watchDenials() {
 			if err != nil {
 				return
 			}
-			r := denialRecord(d)
-			s.tally.add([]audit.Record{r})
-			if err := s.record(r); err != nil {
+			s.tally.add([]audit.Record{denialRecord(d)})
+			if err := s.trail.RecordDenial(d); err != nil {
 				return
 			}
 		}

@@ -186,13 +186,13 @@ func (p *proxyProcess) listen() {
 
 // renewed and notRenewed write down how it went.
 func (s *Session) renewed(names []string) error {
-	return s.record(s.renewal(names, audit.Allow))
+	return s.trail.Record(s.renewal(names, audit.Allow))
 }
 
 func (s *Session) notRenewed(names []string, err error) error {
 	err = fmt.Errorf("%w: %w", ErrNotReloaded, err)
 	s.config.Notify(err.Error())
-	return errors.Join(err, s.record(s.renewal(names, audit.Deny)))
+	return errors.Join(err, s.trail.Record(s.renewal(names, audit.Deny)))
 }
 
 func (s *Session) renewal(names []string, verdict audit.Verdict) audit.Record {

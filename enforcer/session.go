@@ -63,7 +63,7 @@ type Session struct {
 	git     *gitReading
 	undo    closers
 	memlock *unix.Rlimit // the caller's, for the agent
-	log     *audit.Log
+	trail   *Trail
 	kernel  *kernelHalf
 	masking *masking
 	atRest  <-chan atRest // nil: nothing is looked for
@@ -86,9 +86,6 @@ type Session struct {
 	redue    chan struct{}           // due has changed
 	serving  chan struct{}           // closed when the agent executes
 	broken   chan error              // the proxy ended before the agent
-
-	refusals throttle
-	dropped  shortfall
 
 	closing chan struct{}
 }
@@ -162,10 +159,12 @@ func (s *Session) claim() (*cgroup, error) {
 	}
 	s.undo.push(dir.Close)
 	s.dir = dir
-	if s.log, err = openAudit(s.id); err != nil {
+	log, err := openAudit(s.id)
+	if err != nil {
 		return nil, err
 	}
-	s.undo.push(s.log.Close)
+	s.undo.push(log.Close)
+	s.trail = &Trail{Log: log, Drops: s.dropsRecords, Closing: s.closing, Logger: s.config.Logger}
 	s.undo.push(s.recordEnd)
 	group, err := newCgroup(s.id)
 	if err != nil {
@@ -290,7 +289,7 @@ func (s *Session) launch(spec *policy.Session) error {
 	}
 	s.autorun = s.stampAutorun()
 	// First: an agent that executes has a log.
-	if err := s.log.Write(s.lifeRecord(audit.ReasonSessionStart)); err != nil {
+	if err := s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionStart)); err != nil {
 		return err
 	}
 	s.started = true
@@ -327,7 +326,7 @@ func (s *Session) recordEnd() error {
 	if !s.started {
 		return nil
 	}
-	return errors.Join(s.recordRest(), s.log.Write(s.lifeRecord(audit.ReasonSessionEnd)))
+	return errors.Join(s.trail.Rest(), s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionEnd)))
 }
 
 func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
