@@ -15,6 +15,7 @@
 #     http       the programs of test/http: Python clients, Node, h2spec
 #     rig        Vagrant, libvirt and QEMU for the other kernels
 #     kernel     QEMU alone, for a quick run on another kernel
+#     cni        plugins of others, for chains in test/cni
 #     containers podman, containerd, Docker, runc and crun; none is started
 #
 # Run as root. Silent when there is nothing to do, which takes well under a
@@ -206,6 +207,8 @@ finish_agents() {
 	rm -rf "$1"/node_modules/opencode-linux-*-baseline
 }
 
+group_cni() { need containernetworking-plugins; }
+
 # The tests start the daemons themselves, in namespaces of their own. Whoever
 # has them already keeps them as they are.
 group_containers() {
@@ -257,10 +260,10 @@ after_http() {
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel containers)"
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel cni containers)"
 for group; do
 	case $group in
-	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel | containers) "group_$group" ;;
+	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel | cni | containers) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done
