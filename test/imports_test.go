@@ -43,7 +43,7 @@ var fences = map[string]struct {
 var layers = [][]string{
 	{"cmd"},
 	{"enforcer/node"},
-	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/members", "enforcer/node/webhook", "enforcer/node/install"},
+	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/oci", "enforcer/node/members", "enforcer/node/webhook", "enforcer/node/install"},
 	{"enforcer/node/api", "enforcer/node/systemd"},
 	{"enforcer"},
 	{"bpf", "netns", "proxy"},

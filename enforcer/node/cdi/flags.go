@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 )
@@ -15,6 +16,21 @@ import (
 // ErrNoPolicy is returned by Flags for a policy that no daemon has written
 // files for.
 var ErrNoPolicy = errors.New("the node has no such policy")
+
+// Environment returns what Write gave containers of a policy.
+func (l Layout) Environment(policy string) ([]string, error) {
+	if !api.ValidPolicy(policy) {
+		return nil, fmt.Errorf("policy name %.80q is not one that a policy can have", policy)
+	}
+	data, err := os.ReadFile(filepath.Join(l.shared(), policy, envFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("policy %s: %w", policy, ErrNoPolicy)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("policy %s: %w", policy, err)
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"), nil
+}
 
 // mountFlags say how a command line names a read-only bind.
 var mountFlags = map[string]func(Mount) string{
@@ -33,16 +49,10 @@ func (l Layout) Flags(runtime, policy string) ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("runtime %.40q is none of %q", runtime, Runtimes())
 	}
-	if !api.ValidPolicy(policy) {
-		return nil, fmt.Errorf("policy name %.80q is not one that a policy can have", policy)
+	if _, err := l.Environment(policy); err != nil {
+		return nil, err
 	}
-	env := filepath.Join(l.shared(), policy, envFile)
-	if _, err := os.Stat(env); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("policy %s: %w", policy, ErrNoPolicy)
-	} else if err != nil {
-		return nil, fmt.Errorf("policy %s: %w", policy, err)
-	}
-	flags := []string{"--env-file", env}
+	flags := []string{"--env-file", filepath.Join(l.shared(), policy, envFile)}
 	for _, m := range l.Mounts(policy) {
 		flags = append(flags, "--mount", form(m))
 	}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oci
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseCommand(t *testing.T) {
+	for _, test := range []struct {
+		line, name, policy, bundle, passed string
+	}{
+		// As containerd's shim calls it for Docker, through the script that Docker makes of runtimeArgs.
+		{"--policy a --root /r --log /l.json --log-format json --systemd-cgroup create --bundle /b --pid-file /p --console-socket /c id",
+			"create", "a", "/b", "--root /r --log /l.json --log-format json --systemd-cgroup create --bundle /b --pid-file /p --console-socket /c id"},
+		// As conmon calls it for podman, with --runtime-flag policy=a.
+		{"--policy=a --log-format=json --log=/l create -b /b --pid-file /p id", "create", "a", "/b", "--log-format=json --log=/l create -b /b --pid-file /p id"},
+		{"--cgroup-manager cgroupfs --policy a create --bundle=/b id", "create", "a", "/b", "--cgroup-manager cgroupfs create --bundle=/b id"},
+		{"--root /create --policy a kill id 9", "kill", "a", "", "--root /create kill id 9"},
+		{"--root --policy create --policy a id", "create", "", "", "--root --policy create --policy a id"},
+		{"--version", "", "", "", "--version"},
+		{"", "", "", "", ""},
+	} {
+		c, err := ParseCommand(strings.Fields(test.line))
+		if err != nil {
+			t.Errorf("%s: %v", test.line, err)
+			continue
+		}
+		bundle, err := c.Option("bundle", "b")
+		if err != nil || c.Name != test.name || c.Own["policy"] != test.policy || bundle != test.bundle {
+			t.Errorf("%s: command %q, policy %q, bundle %q, %v", test.line, c.Name, c.Own["policy"], bundle, err)
+		}
+		if got := c.Args(); !slices.Equal(got, strings.Fields(test.passed)) {
+			t.Errorf("%s: passes %q", test.line, got)
+		}
+	}
+}
+
+func TestParseCommandRefusesWhatItDoesNotKnow(t *testing.T) {
+	for _, line := range []string{"--new value create id", "--policy", "--root", "-x create id"} {
+		if c, err := ParseCommand(strings.Fields(line)); err == nil {
+			t.Errorf("%s: %+v", line, c)
+		}
+	}
+	c, err := ParseCommand(strings.Fields("create --bundle /a --bundle /b id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bundle, err := c.Option("bundle", "b"); err == nil {
+		t.Errorf("two bundles: %q", bundle)
+	}
+}
+
+func TestState(t *testing.T) {
+	s, err := ReadState(strings.NewReader(`{"ociVersion":"1.0.2","id":"c","status":"creating","pid":7,"bundle":"/b","annotations":{"a":"b"}}`))
+	if err != nil || s != (State{"c", 7}) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, bad := range []string{"", "{}", `{"id":1}`, `{"id":"c"`} {
+		if s, err := ReadState(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q: %+v", bad, s)
+		}
+	}
+}
+
+func TestLink(t *testing.T) {
+	const heading = "Inter-|   Receive  |  Transmit\n face |bytes    packets|bytes    packets\n"
+	for dev, want := range map[string]string{
+		heading + "    lo:  1 2 3\n":                   "",
+		heading + "    lo:  1 2 3\n  eth0: 4 5 6\n":    "eth0",
+		heading + "  eth1:4 5 6\n    lo:1\n net2: 1\n": "eth1",
+		"": "",
+	} {
+		if got, err := Link(strings.NewReader(dev)); err != nil || got != want {
+			t.Errorf("%q: %q, %v", dev, got, err)
+		}
+	}
+}
