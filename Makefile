@@ -21,6 +21,7 @@ build:
 	mkdir -p build
 	$(GOBUILD) -o build/phantom-ns ./cmd/phantom-ns
 	$(GOBUILD) -o build/phantom-cni ./cmd/phantom-cni
+	$(GOBUILD) -o build/phantom-runc ./cmd/phantom-runc
 
 generate:
 	bash test/setup/install.sh bpf
@@ -94,8 +95,9 @@ demo:
 # sudo's PATH has no Go: what its user built is installed.
 install:
 	if command -v go >/dev/null; then $(MAKE) build; fi
-	test -x build/phantom-ns -a -x build/phantom-cni || { echo 'make install: there is nothing to install; run make first' >&2; exit 1; }
+	test -x build/phantom-ns -a -x build/phantom-cni -a -x build/phantom-runc || { echo 'make install: there is nothing to install; run make first' >&2; exit 1; }
 	install -D -m 0755 build/phantom-ns $(DESTDIR)$(PREFIX)/bin/phantom-ns
+	install -D -m 0755 build/phantom-runc $(DESTDIR)$(PREFIX)/bin/phantom-runc
 	install -D -m 0755 build/phantom-cni $(DESTDIR)$(CNIDIR)/phantom-cni
 
 clean:
