@@ -17,7 +17,17 @@ import (
 // Binary returns the path of phantom-ns, built from this source tree as a
 // release is: no cgo, Go's own resolver and user database. Built once a
 // process; test processes that run at the same time share the file.
-func Binary(t testing.TB) string {
+func Binary(t testing.TB) string { return program(t, phantomNS) }
+
+// Plugin returns the path of phantom-cni, built as Binary is and beside it.
+func Plugin(t testing.TB) string { return program(t, phantomCNI) }
+
+var (
+	phantomNS  = sync.OnceValues(func() (string, error) { return build("phantom-ns") })
+	phantomCNI = sync.OnceValues(func() (string, error) { return build("phantom-cni") })
+)
+
+func program(t testing.TB, built func() (string, error)) string {
 	t.Helper()
 	path, err := built()
 	if err != nil {
@@ -26,19 +36,19 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-var built = sync.OnceValues(func() (string, error) {
+func build(name string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(root, "build", "rig", "phantom-ns")
+	path := filepath.Join(root, "build", "rig", name)
 	unlock, err := lock(path + ".lock")
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	return path, GoBuild(path, "./cmd/phantom-ns")
-})
+	return path, GoBuild(path, "./cmd/"+name)
+}
 
 // GoBuild compiles a package of this module into a static program. A relative
 // package path begins at the module's root.
