@@ -133,14 +133,18 @@ func absent(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// collect ends what the network's list does not name.
+// collect ends what the network's list does not name. No list is not an empty
+// one: it would end what every running container has.
 func (c *call) collect(a *skel.CmdArgs) error {
 	conf, err := parseConf(a.StdinData)
 	if err != nil {
 		return err
 	}
-	keep := make([]api.Key, 0, len(conf.valid))
-	for _, v := range conf.valid {
+	if conf.valid == nil {
+		return invalid("cni.dev/valid-attachments is missing")
+	}
+	keep := make([]api.Key, 0, len(*conf.valid))
+	for _, v := range *conf.valid {
 		keep = append(keep, api.Key{Container: v.ContainerID, Interface: v.IfName})
 	}
 	client := api.Dial(conf.Socket)

@@ -92,7 +92,7 @@ func TestK3WhatIsWrongHasItsCode(t *testing.T) {
 // What the daemon refuses has its code, in every command that can meet it.
 func TestWhatTheDaemonRefusesHasItsCode(t *testing.T) {
 	d := startDaemon(t)
-	chained := d.configuration("1.1.0", `,"policy":"web","prevResult":{"cniVersion":"1.1.0"}`)
+	chained := d.configuration("1.1.0", `,"policy":"web","prevResult":{"cniVersion":"1.1.0"},"cni.dev/valid-attachments":[]`)
 	for code, want := range map[string][4]uint{ // ADD CHECK DEL GC
 		api.CodeInvalid:       {7, 7, 7, 7},
 		api.CodeUnknownPolicy: {7, 7, 7, 7},
@@ -131,7 +131,7 @@ func TestWhatTheDaemonRefusesHasItsCode(t *testing.T) {
 // K2: without a daemon nothing begins, and everything ends.
 func TestK2WithoutADaemon(t *testing.T) {
 	d := &daemon{socket: t.TempDir() + "/gone"}
-	good := d.configuration("1.1.0", `,"policy":"web","prevResult":{"cniVersion":"1.1.0"}`)
+	good := d.configuration("1.1.0", `,"policy":"web","prevResult":{"cniVersion":"1.1.0"},"cni.dev/valid-attachments":[]`)
 	for command, code := range map[string]uint{"ADD": 11, "CHECK": 11, "GC": 11, "STATUS": 51} {
 		if f := invoke(command, good).run(t).failure(t); f.Code != code {
 			t.Errorf("%s: %+v", command, f)
@@ -193,16 +193,32 @@ func TestSTATUS(t *testing.T) {
 }
 
 func TestGCNamesWhatIsValidOfItsNetwork(t *testing.T) {
+	const one, other = `[{"containerID":"a","ifname":"eth0"},{"containerID":"b","ifname":"net1"}]`, `[{"containerID":"c","ifname":"eth0"}]`
+	all := []api.Key{{Container: "a", Interface: "eth0"}, {Container: "b", Interface: "net1"}}
 	d := startDaemon(t)
-	call := invocation{map[string]string{"CNI_COMMAND": "GC"}, d.configuration("1.1.0",
-		`,"cni.dev/valid-attachments":[{"containerID":"a","ifname":"eth0"},{"containerID":"b","ifname":"net1"}]`)}
-	if a := call.run(t); a != (answer{}) {
-		t.Fatalf("%+v", a)
+	for more, want := range map[string][]api.Key{
+		`,"cni.dev/valid-attachments":` + one:                                     all,
+		`,"cni.dev/attachments":` + one:                                           all,
+		`,"cni.dev/attachments":` + other + `,"cni.dev/valid-attachments":` + one: all,
+		`,"cni.dev/valid-attachments":[]`:                                         {},
+		`,"cni.dev/valid-attachments":null`:                                       {},
+	} {
+		d.collect = api.Keep{}
+		if a := gc(d, more).run(t); a != (answer{}) {
+			t.Fatalf("%s: %+v", more, a)
+		}
+		if diff := cmp.Diff(api.Keep{Network: "pods", Keep: want}, d.collect); diff != "" {
+			t.Errorf("%s: %s", more, diff)
+		}
 	}
-	want := api.Keep{Network: "pods", Keep: []api.Key{{Container: "a", Interface: "eth0"}, {Container: "b", Interface: "net1"}}}
-	if diff := cmp.Diff(want, d.collect); diff != "" {
-		t.Error(diff)
+	d.seen = nil
+	if f := gc(d, ``).run(t).failure(t); f.Code != 7 || len(d.seen) > 0 {
+		t.Errorf("no list: %+v, and the daemon was asked %q", f, d.seen)
 	}
+}
+
+func gc(d *daemon, more string) invocation {
+	return invocation{map[string]string{"CNI_COMMAND": "GC"}, d.configuration("1.1.0", more)}
 }
 
 // Which policy a container gets, of everything that can name one.

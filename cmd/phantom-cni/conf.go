@@ -29,7 +29,7 @@ type conf struct {
 	annotations map[string]string
 	labels      map[string]string
 	previous    json.RawMessage // prevResult as it came, or nil
-	valid       []types.GCAttachment
+	valid       *[]types.GCAttachment
 }
 
 // source says what of a container names its policy: one of the two, or
@@ -76,9 +76,11 @@ func (c *conf) takeProtocol(o object) error {
 	}
 	var runtime, arguments object
 	if err := o.take(
-		field{"cniVersion", &c.Version}, field{"name", &c.Network}, field{"runtimeConfig", &runtime},
-		field{"args", &arguments}, field{"cni.dev/valid-attachments", &c.valid},
+		field{"cniVersion", &c.Version}, field{"name", &c.Network}, field{"runtimeConfig", &runtime}, field{"args", &arguments},
 	); err != nil {
+		return err
+	}
+	if err := c.takeValid(o); err != nil {
 		return err
 	}
 	for key, raw := range o {
@@ -95,6 +97,20 @@ func (c *conf) takeProtocol(o object) error {
 	}
 	// A port that the runtime was promised, say, would not be published.
 	return runtime.done("runtimeConfig.")
+}
+
+// takeValid takes the attachments that GC is to leave. The second name is what
+// the specification said first, and what libcni 1.2 sends alone.
+func (c *conf) takeValid(o object) error {
+	for _, key := range []string{"cni.dev/valid-attachments", "cni.dev/attachments"} {
+		if _, given := o[key]; given && c.valid == nil {
+			c.valid = new([]types.GCAttachment)
+			if err := o.take(field{key, c.valid}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // takeLabels reads the labels among the arguments, which are optional by
