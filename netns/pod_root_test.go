@@ -93,7 +93,11 @@ func connect(t *testing.T, ns *netns.Namespace, name string, addrs ...netip.Pref
 		if err != nil {
 			return err
 		}
-		errs := []error{netlink.LinkSetUp(lo), netlink.LinkSetUp(link)}
+		errs := []error{
+			// A link-local address can be used at once.
+			os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0),
+			netlink.LinkSetUp(lo), netlink.LinkSetUp(link),
+		}
 		for _, a := range addrs {
 			errs = append(errs, netlink.AddrAdd(link, &netlink.Addr{
 				IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())},
