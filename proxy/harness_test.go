@@ -13,6 +13,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -276,6 +278,15 @@ func credentials(t testing.TB, session *policy.Session) []swap.Credential {
 	return list
 }
 
+// pace is how many times as long an emulated machine may take.
+func pace() time.Duration {
+	n, err := strconv.Atoi(os.Getenv("RIG_PACE"))
+	if err != nil || n < 1 {
+		return 1
+	}
+	return time.Duration(n)
+}
+
 // dial connects as the agent's kernel would have it: to dst, which the proxy
 // learns as the connection's origin.
 func (r *rig) dial(dst netip.AddrPort) *net.TCPConn {
@@ -285,7 +296,7 @@ func (r *rig) dial(dst netip.AddrPort) *net.TCPConn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { client.Close() })
-	client.SetDeadline(time.Now().Add(20*time.Second + r.longer)) // a hang is a failure
+	client.SetDeadline(time.Now().Add(pace() * (20*time.Second + r.longer))) // a hang is a failure
 	select {
 	case r.listener.conns <- &originConn{server, dst}:
 	case <-r.listener.done:
