@@ -214,7 +214,7 @@ group_cni() { need containernetworking-plugins; }
 group_containers() {
 	local p unit
 	for p in podman containerd docker.io runc crun conmon containernetworking-plugins \
-		busybox-static ca-certificates curl nodejs python3 iproute2 util-linux; do
+		busybox-static mmdebstrap iproute2 util-linux; do
 		need "$p"
 	done
 	[ "$(id -u)" -eq 0 ] || return 0
@@ -222,6 +222,34 @@ group_containers() {
 		podman-restart.service podman-auto-update.service podman-auto-update.timer; do
 		[ -e "/lib/systemd/system/$unit" ] || [ -e "/etc/systemd/system/$unit" ] || mask "$unit"
 	done
+}
+
+# after_containers makes the image that every runtime is given: Debian with
+# curl, Node and Python, under the name of one on the registry that has them,
+# too, so that what the guide says is what the tests run.
+image=docker.io/library/node:22
+
+after_containers() {
+	local dir=$cache/containers stamp
+	stamp=$({ echo "$image"; declare -f after_containers; } | sha256sum)
+	mkdir -p "$cache"
+	exec 9>"$cache/.lock"
+	flock 9
+	[ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && return
+	say "building the image of the containers' tests in $dir"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	mmdebstrap --quiet --variant=essential --mode=root \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--include=ca-certificates,curl,nodejs,python3-minimal,libpython3-stdlib,iproute2 \
+		"$(. /etc/os-release && echo "$VERSION_CODENAME")" "$dir/rootfs.tar"
+	# Its store and its state go again: only the archive stays.
+	local podman=(podman --root "$dir/store" --runroot "$dir/run" --tmpdir "$dir/run/tmp" --storage-driver vfs)
+	"${podman[@]}" import --quiet --change CMD=/bin/bash "$dir/rootfs.tar" "$image" >/dev/null
+	"${podman[@]}" save --quiet --format docker-archive -o "$dir/image.tar" "$image"
+	rm -rf "$dir/store" "$dir/run" "$dir/rootfs.tar"
+	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
 # mask UNIT, which is not installed yet: its package then neither enables nor
