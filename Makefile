@@ -13,7 +13,7 @@ GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X m
 PREFIX  ?= /usr/local
 CNIDIR  ?= /opt/cni/bin
 
-.PHONY: all build generate check unit root test bench fuzz soak fault agents newcomer rig demo install clean
+.PHONY: all build generate check unit modules root test bench fuzz soak fault agents newcomer rig demo install clean
 
 all: build
 
@@ -43,6 +43,10 @@ TIMEOUT ?= 12m
 unit:
 	go test -tags $(TAGS) $(SUITES)
 
+# Modules of their own: what they compare with is no dependency of the product.
+modules:
+	cd test/cdi && go vet ./... && go test -count 1 ./...
+
 # One package at a time: root tests look at what the whole machine holds.
 root: build
 	bash test/setup/install.sh $(SETUP)
@@ -50,6 +54,7 @@ root: build
 
 # The tag root adds to the unit tests: they are not run twice.
 test: check
+	$(MAKE) modules
 	$(MAKE) root
 
 bench: build
