@@ -13,7 +13,7 @@ GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '-s -w -X m
 PREFIX  ?= /usr/local
 CNIDIR  ?= /opt/cni/bin
 
-.PHONY: all build generate check unit modules root test bench fuzz soak fault agents newcomer rig demo install clean
+.PHONY: all build generate check unit modules root test bench fuzz soak fault agents containers newcomer rig demo install clean
 
 all: build
 
@@ -33,6 +33,7 @@ check:
 	go vet -tags $(TAGS),root ./...
 	go vet -tags $(TAGS),agents ./test/agents/...
 	go vet -tags $(TAGS),fault ./test/fault/...
+	go vet -tags $(TAGS),containers ./test/containers/...
 
 # What make test sets up and runs, and how long one package may take. The rig's
 # machines, which have no way out and emulate, say otherwise.
@@ -85,6 +86,11 @@ fault: build
 agents:
 	bash test/setup/install.sh agents browser
 	go test -tags $(TAGS),agents -p 1 -count 1 -timeout $(TIMEOUT) ./test/agents/...
+
+# podman, containerd and Docker, with the guide's own lines.
+containers: build
+	bash test/setup/install.sh containers
+	go test -tags $(TAGS),containers -count 1 -timeout $(TIMEOUT) ./test/containers/...
 
 # The README's first steps as a new user of a new Debian, typed at a terminal.
 newcomer:
