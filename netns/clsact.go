@@ -5,6 +5,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,6 +19,11 @@ const (
 	clsactHandle   = 0x9805 // among filters of one priority
 )
 
+var directions = [...]uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS}
+
+// ErrFilterGone is what CheckClsact answers when a filter is not there.
+var ErrFilterGone = errors.New("the filter is gone")
+
 // ErrFilterTaken is what AttachClsact answers when another program's filter is
 // asked before ours would be.
 var ErrFilterTaken = errors.New("another program filters this link first")
@@ -25,7 +31,7 @@ var ErrFilterTaken = errors.New("another program filters this link first")
 // AttachClsact attaches programs to a link of the caller's namespace, in the
 // place of those that were attached before: ingress judges what the link
 // receives, egress what it sends. -1 leaves that direction as it is. It is for
-// kernels before 6.6, which have no tcx.
+// kernels before 6.6, which have no tcx. After an error, what is attached stays.
 //
 // The link's clsact qdisc is made where there is none, and stays: it costs
 // nothing when it is empty, and nobody could tell whose it is.
@@ -37,12 +43,12 @@ func AttachClsact(ifindex, ingress, egress int) error {
 	if err := addClsact(link); err != nil {
 		return fmt.Errorf("attach filters to %q: %w", link.Attrs().Name, err)
 	}
-	for parent, fd := range map[uint32]int{netlink.HANDLE_MIN_INGRESS: ingress, netlink.HANDLE_MIN_EGRESS: egress} {
+	for i, fd := range [...]int{ingress, egress} {
 		if fd < 0 {
 			continue
 		}
-		if err := attachFilter(link, parent, fd); err != nil {
-			return errors.Join(fmt.Errorf("attach filter to %q: %w", link.Attrs().Name, err), DetachClsact(ifindex))
+		if err := attachFilter(link, directions[i], fd); err != nil {
+			return fmt.Errorf("attach filter to %q: %w", link.Attrs().Name, err)
 		}
 	}
 	return nil
@@ -52,14 +58,14 @@ func AttachClsact(ifindex, ingress, egress int) error {
 // may be gone, and there may be nothing.
 func DetachClsact(ifindex int) error {
 	link, err := netlink.LinkByIndex(ifindex)
-	if gone := (netlink.LinkNotFoundError{}); errors.As(err, &gone) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("detach filters: find link %d: %w", ifindex, err)
 	}
 	var errs []error
-	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+	for _, parent := range directions {
 		filters, err := listFilters(link, parent)
 		errs = append(errs, err)
 		for _, f := range filters {
@@ -72,6 +78,41 @@ func DetachClsact(ifindex int) error {
 		return fmt.Errorf("detach filters from %q: %w", link.Attrs().Name, err)
 	}
 	return nil
+}
+
+// CheckClsact tells whether both of a link's filters are there and are asked
+// first: ErrFilterGone, ErrFilterTaken.
+func CheckClsact(ifindex int) error {
+	link, err := netlink.LinkByIndex(ifindex)
+	if err != nil {
+		return fmt.Errorf("check filters: find link %d: %w", ifindex, err)
+	}
+	for _, parent := range directions {
+		if err := checkFilter(link, parent); err != nil {
+			return fmt.Errorf("check filters of %q: %w", link.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// SetDown stops a link of the caller's namespace. It may be gone.
+func SetDown(ifindex int) error {
+	link, err := netlink.LinkByIndex(ifindex)
+	if err == nil {
+		err = netlink.LinkSetDown(link)
+	}
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("set link %d down: %w", ifindex, err)
+	}
+	return nil
+}
+
+func isGone(err error) bool {
+	var gone netlink.LinkNotFoundError
+	return errors.As(err, &gone) || errors.Is(err, unix.ENODEV)
 }
 
 func addClsact(link netlink.Link) error {
@@ -98,11 +139,17 @@ func attachFilter(link netlink.Link, parent uint32, fd int) error {
 	if err != nil {
 		return err
 	}
+	return checkFilter(link, parent)
+}
+
+func checkFilter(link netlink.Link, parent uint32) error {
 	filters, err := listFilters(link, parent)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(filters) == 0 || !isOurs(filters[0]) {
+	case !slices.ContainsFunc(filters, isOurs):
+		return ErrFilterGone
+	case !isOurs(filters[0]):
 		return ErrFilterTaken
 	}
 	return nil
