@@ -72,5 +72,6 @@ func (l Layout) Resolver(policy string) Mount {
 	return Mount{filepath.Join(l.shared(), policy, resolvFile), "/etc/resolv.conf"}
 }
 
-// resolvConf names the stub by loopback, which needs no route.
-const resolvConf = "nameserver 127.0.0.1\n"
+// resolvConf names the stub by loopback, which needs no route. Port 53 of
+// 127.0.0.1 itself is a container's own server's where it has links.
+const resolvConf = "nameserver 127.0.0.2\n"
