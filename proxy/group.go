@@ -89,7 +89,11 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 	if err := s.slots.open(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	first := &generation{rules: g.rules, upstream: g.own.Load().renew(g.rules), searchAll: g.searchAll}
+	idle := g.config.Limits.Connections
+	if session.Share != nil {
+		idle = min(idle, sharedIdle)
+	}
+	first := &generation{rules: g.rules, upstream: g.own.Load().keeping(g.rules, idle), searchAll: g.searchAll}
 	first.credentials.Store(g.credentials)
 	s.current.Store(first)
 	g.servers[s] = struct{}{}

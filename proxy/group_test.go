@@ -110,14 +110,14 @@ func TestSessionOfAGroupEndsAlone(t *testing.T) {
 
 // D11: a session that takes every connection it can get leaves another its part.
 func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
-	const part, total = 2, 7
-	share := NewShare(total, part)
+	const certain, total = 2, 4*perConnection + 3*perConnection
+	share := &Share{connections: certain, part: certain * perConnection, free: total}
 	first, _, _ := newWorld(t)
 	greedy, modest := first.sibling(share), first.sibling(share)
-	if _, err := first.server.group.NewServer(Session{Names: fakeNames{}, Sink: newRecords(), Origin: injectedOrigin, Share: NewShare(1, part)}); !errors.Is(err, ErrShare) {
+	if _, err := first.server.group.NewServer(Session{Names: fakeNames{}, Sink: newRecords(), Origin: injectedOrigin, Share: NewShare(1)}); !errors.Is(err, ErrShare) {
 		t.Errorf("a session without a part: %v", err)
 	}
-	for range total - part {
+	for range total/perConnection - certain {
 		greedy.dialTLS(apiHost, "http/1.1")
 	}
 	refused := greedy.dial(netip.AddrPortFrom(synthetic(apiHost), 443))
@@ -127,7 +127,7 @@ func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
 	if rec := greedy.sink.last(1); rec.Reason != audit.ReasonConnectionLimit {
 		t.Errorf("record %+v", rec)
 	}
-	for range part {
+	for range certain {
 		modest.dialTLS(apiHost, "http/1.1")
 	}
 	greedy.server.Close()

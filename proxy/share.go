@@ -7,18 +7,35 @@ import (
 	"sync"
 )
 
-// Share divides what a process can serve at once between its sessions: each is
+// A session that shares a process keeps at most sharedIdle idle connections to
+// upstreams of one protocol, and is certain of sharedConnections of the agent's.
+// Each of those has its end at the upstream; beside them come the listeners.
+const (
+	sharedConnections = 16
+	sharedIdle        = 32
+	sharedListeners   = 8
+	perConnection     = 2
+)
+
+// Share divides the descriptors of a process between its sessions: each is
 // certain of a part, and what is left over goes to whoever asks first. So a
 // session that takes all it can get leaves every other its part (D11).
 type Share struct {
-	part int
+	connections int // that a session is certain of
+	part        int // what they take, and what a session has beside them
 
 	mu   sync.Mutex
 	free int
 }
 
-// NewShare divides total connections, of which each session has part for certain.
-func NewShare(total, part int) *Share { return &Share{part: part, free: total} }
+// NewShare divides so many descriptors.
+func NewShare(descriptors int) *Share {
+	return &Share{
+		connections: sharedConnections,
+		part:        sharedConnections*perConnection + 2*sharedIdle + sharedListeners,
+		free:        descriptors,
+	}
+}
 
 // ErrShare is returned for a session for which there is no part left.
 var ErrShare = errors.New("the process serves as many sessions as it can")
@@ -73,10 +90,10 @@ func (s *slots) take() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.all)-s.borrowed <= s.share.part {
+	if len(s.all)-s.borrowed <= s.share.connections {
 		return true
 	}
-	if !s.share.take(1) {
+	if !s.share.take(perConnection) {
 		<-s.all
 		return false
 	}
@@ -94,6 +111,6 @@ func (s *slots) give() {
 	defer s.mu.Unlock()
 	if s.borrowed > 0 {
 		s.borrowed--
-		s.share.give(1)
+		s.share.give(perConnection)
 	}
 }

@@ -39,10 +39,10 @@ const (
 // upstream holds the connections of one session to the outside. Nothing of it
 // is shared with another session.
 type upstream struct {
-	rules       Rules
-	dialer      *dialer
-	roots       *x509.CertPool
-	connections int
+	rules  Rules
+	dialer *dialer
+	roots  *x509.CertPool
+	idle   int // connections that are kept, at most
 
 	mu     sync.Mutex
 	common *connPool
@@ -62,8 +62,8 @@ func newUpstream(config Config, gone func()) *upstream {
 			resolver: config.Resolver, own: config.OwnAddresses,
 			via: config.Via, logger: config.Logger, told: &once{},
 		},
-		roots:       config.Roots,
-		connections: config.Limits.Connections,
+		roots: config.Roots,
+		idle:  config.Limits.Connections,
 	}
 	return first.renew(config.Rules)
 }
@@ -74,7 +74,7 @@ func (u *upstream) newConnPool(roots *x509.CertPool) *connPool {
 		RootCAs:            roots,
 		MinVersion:         tls.VersionTLS12,
 		ClientSessionCache: tls.NewLRUClientSessionCache(upstreamTickets),
-	}, u.connections)
+	}, u.idle)
 }
 
 // transport returns the pool for one name: the common one, or its own when
@@ -116,17 +116,20 @@ func (u *upstream) rootsWith(target policy.Target) (*x509.CertPool, error) {
 }
 
 // renew is an upstream of its own, without a connection yet, for other rules.
-func (u *upstream) renew(rules Rules) *upstream {
+func (u *upstream) renew(rules Rules) *upstream { return u.keeping(rules, u.idle) }
+
+// keeping is renew for so many idle connections.
+func (u *upstream) keeping(rules Rules, idle int) *upstream {
 	renewed := *u.dialer
 	renewed.rules = rules
 	next := &upstream{
-		rules:       rules,
-		gone:        u.gone,
-		dialer:      &renewed,
-		roots:       u.roots,
-		connections: u.connections,
-		extra:       make(map[string]*connPool),
-		open:        make(map[*upstreamConn]struct{}),
+		rules:  rules,
+		gone:   u.gone,
+		dialer: &renewed,
+		roots:  u.roots,
+		idle:   idle,
+		extra:  make(map[string]*connPool),
+		open:   make(map[*upstreamConn]struct{}),
 	}
 	next.common = next.newConnPool(next.roots)
 	return next
