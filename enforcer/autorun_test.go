@@ -26,7 +26,7 @@ func TestAutorunNamesWhatChanged(t *testing.T) {
 	write(t, work+"/.git/hooks/pre-commit", "old")
 	write(t, work+"/.envrc", "same")
 	write(t, home+"/.claude/settings.json", "{}")
-	s := Session{config: Config{Dir: work, User: User{Home: home}, Attended: true}}
+	s := Session{supply: supply{config: Config{Dir: work, User: User{Home: home}, Attended: true}}}
 	if s.autorun = s.stamps(); len(s.autorun) != 3 {
 		t.Fatalf("took stock of %v", s.autorun)
 	}
@@ -54,7 +54,7 @@ func TestAutorunNamesWhatChanged(t *testing.T) {
 // Files that are edited all the time are told for what runs in them alone.
 func TestAutorunReadsSettings(t *testing.T) {
 	dir := t.TempDir()
-	s := Session{config: Config{Dir: dir, User: User{Home: dir + "/home"}, Attended: true}}
+	s := Session{supply: supply{config: Config{Dir: dir, User: User{Home: dir + "/home"}, Attended: true}}}
 	for _, c := range []struct {
 		file, before, after string
 		told                bool
@@ -84,7 +84,7 @@ func TestAutorunReadsSettings(t *testing.T) {
 }
 
 func TestProtectedGivesWay(t *testing.T) {
-	s := Session{config: Config{Dir: "/w", User: User{Home: "/h"}}}
+	s := Session{supply: supply{config: Config{Dir: "/w", User: User{Home: "/h"}}}}
 	if got := s.protected([]string{"/w"}); !slices.Equal(got, []string{"/w/.git/hooks", "/h/.claude/hooks"}) {
 		t.Errorf("%q", got)
 	}

@@ -24,7 +24,7 @@ var (
 
 // checkPolicy refuses a policy of the user's own that lies, or names roots that
 // lie, where the agent writes for real.
-func (s *Session) checkPolicy() error {
+func (s *supply) checkPolicy() error {
 	file := s.config.Policy
 	if file == nil {
 		return nil
@@ -62,7 +62,7 @@ func (s *Session) checkPolicy() error {
 // checkTargets refuses to dial another place than the name's own for a
 // credential from the store, or to trust another root for it, on the word of a
 // policy that is not root's.
-func (s *Session) checkTargets(spec *policy.Session) error {
+func (s *supply) checkTargets(spec *policy.Session) error {
 	if s.config.Trusted {
 		return nil
 	}

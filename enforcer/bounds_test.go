@@ -43,7 +43,7 @@ func TestPolicyInReachOfTheAgentIsRefused(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := Session{config: Config{Policy: &test.file, Trusted: test.trusted, Dir: work, Write: test.write, User: User{Home: home}}}
+			s := Session{supply: supply{config: Config{Policy: &test.file, Trusted: test.trusted, Dir: work, Write: test.write, User: User{Home: home}}}}
 			if err := s.checkPolicy(); errors.Is(err, ErrPolicyInReach) != test.refused {
 				t.Errorf("got %v, refused wanted: %v", err, test.refused)
 			}
@@ -69,7 +69,7 @@ func TestStoredCredentialGoesWhereItsNameIs(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := Session{config: Config{Trusted: test.trusted}}
+			s := Session{supply: supply{config: Config{Trusted: test.trusted}}}
 			err := s.checkTargets(&policy.Session{
 				Credentials: []policy.Credential{{Name: "a", Source: test.source, Hosts: []string{test.host}}},
 				Hosts:       []policy.HostTarget{{Host: test.target, Connect: "127.0.0.1:9", Rule: "p:1"}},

@@ -8,54 +8,86 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The supervisor and the proxy speak over one SOCK_SEQPACKET pair: a message
-// is one JSON object, with file descriptors where the step moves some. End of
-// file in either direction is the end of the session.
+// Whoever starts a proxy, the supervisor of a session or the daemon of a node,
+// speaks with it over one SOCK_SEQPACKET pair: a message is one JSON object,
+// with file descriptors where the step moves some. Requests have a number, which
+// the answer repeats; several may be under way. End of file in either direction
+// is the end of all sessions.
 //
-//	supervisor                              proxy
-//	   │  spec (pipe), credentials (pipes)    │
-//	   ├─────────────────────────────────────▶│ reads them, mints placeholders and CA
+//	supervisor, daemon                      proxy
+//	   │                                      │ gives up what it does not need
+//	   ├─ policy + fds: spec, values ────────▶│ mints placeholders and CA
 //	   │◀──────────────── ready {ca, placeholders} or failed {stage, text}
-//	   ├─ listeners + fds ───────────────────▶│ serves
-//	   │◀───────────────────────────── serving│
+//	   ├─ session {policy, sockets} + fds ───▶│ serves
+//	   │◀───────────────────────────────── done
 //	   │                 …                    │
-//	   ├─ renew + fds: spec, fresh values ───▶│ goes over to them, whole or not at all
-//	   │◀─────────── renewed or failed {text} │
+//	   ├─ renew {policy} + fds: spec, values ▶│ goes over to them, whole or not at all
+//	   │◀──────────────────────────────── ready or failed
+//	   ├─ end {session}, forget {policy} ────▶│
+//	   │◀───────────────────────────────── done
+//	   │◀────── broken {session}, unasked: it is served no more
 //	   ├─ (end of file) ─────────────────────▶│ exits
+//
+// A failed message without a number is the process's own: it exits.
 const (
-	msgReady     = "ready"
-	msgFailed    = "failed"
-	msgListeners = "listeners"
-	msgServing   = "serving"
-	msgRenew     = "renew"
-	msgRenewed   = "renewed"
+	msgPolicy  = "policy"
+	msgReady   = "ready"
+	msgFailed  = "failed"
+	msgSession = "session"
+	msgRenew   = "renew"
+	msgEnd     = "end"
+	msgForget  = "forget"
+	msgDrain   = "drain"
+	msgDone    = "done"
+	msgBroken  = "broken"
 )
 
 // message is every message of the protocol; each kind uses its own fields.
 type message struct {
-	Kind string `json:"kind"`
+	Kind   string `json:"kind"`
+	Number uint64 `json:"number,omitempty"`
 
-	CA           []byte            `json:"ca,omitempty"`           // ready: the session's CA, PEM
+	Policy  string `json:"policy,omitempty"`  // the name that it has in this proxy
+	Session string `json:"session,omitempty"` // its id in audit records
+
+	CA           []byte            `json:"ca,omitempty"`           // ready: the policy's CA, PEM
 	Placeholders map[string]string `json:"placeholders,omitempty"` // ready: by credential
 
 	Stage string `json:"stage,omitempty"` // failed
-	Text  string `json:"text,omitempty"`  // failed: one line, no secret in it
+	Text  string `json:"text,omitempty"`  // failed, broken: one line, no secret in it
 
 	Found  []finding `json:"found,omitempty"`  // found
 	Partly bool      `json:"partly,omitempty"` // found: not everything was looked at
 
 	Credential string `json:"credential,omitempty"` // lease: which
 
-	Sockets []socketName `json:"sockets,omitempty"` // listeners: what each fd is, in order
+	Sockets  []socketName `json:"sockets,omitempty"` // session: what each fd is, in order
+	Hostname string       `json:"hostname,omitempty"`
+	Own4     netip.Addr   `json:"own4,omitzero"` // session: the namespace's own addresses
+	Own6     netip.Addr   `json:"own6,omitzero"`
+	Shared   bool         `json:"shared,omitempty"` // session: others are served beside it
 
-	Fresh   []string `json:"fresh,omitempty"`   // renew: whose value each fd behind the first holds
+	Fresh   []string `json:"fresh,omitempty"`   // policy, renew: whose value each fd behind the first holds
+	Besides []string `json:"besides,omitempty"` // policy: what the fds behind those are
 	Revoked []string `json:"revoked,omitempty"` // renew: whose value is used no more, and nothing else
+
+	Within time.Duration `json:"within,omitempty"` // drain: how long it may take
 }
+
+// What may come with a policy besides its credentials.
+const (
+	besideAtRest   = "at rest"  // the socket of the search for credentials at rest
+	besidePassword = "password" // of the network's proxy
+	besideLeases   = "leases"   // the socket on which leases are asked for
+)
 
 // socketName says what one passed descriptor is.
 type socketName struct {
@@ -81,8 +113,17 @@ const maxMessage = 128 << 10
 // maxFDs bounds what one message may carry (SCM_MAX_FD is 253).
 const maxFDs = 253
 
-// control is one end of the pair.
-type control struct{ conn *net.UnixConn }
+// control is one end of the pair. Any number may send, one receives.
+type control struct {
+	conn *net.UnixConn
+	in   *received // what receive reads into
+}
+
+type received struct {
+	mu   sync.Mutex
+	data [maxMessage]byte
+	oob  [maxFDs*4 + 64]byte // and the header of a control message
+}
 
 // newControlPair returns our end and the file to hand to the child.
 func newControlPair() (*control, *os.File, error) {
@@ -111,13 +152,16 @@ func openControl(f *os.File) (*control, error) {
 		conn.Close()
 		return nil, fmt.Errorf("open control socket: %T is not a unix socket", conn)
 	}
-	return &control{uc}, nil
+	return &control{conn: uc, in: new(received)}, nil
 }
 
 func (c *control) send(m message, fds ...int) error {
 	data, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("send %s: %w", m.Kind, err)
+	}
+	if len(fds) > maxFDs {
+		return fmt.Errorf("send %s: %d descriptors, at most %d", m.Kind, len(fds), maxFDs)
 	}
 	if len(data) > maxMessage {
 		return fmt.Errorf("send %s: %d bytes, at most %d", m.Kind, len(data), maxMessage)
@@ -137,7 +181,9 @@ var errClosed = errors.New("the other side closed the control socket")
 
 // receive returns the next message and the descriptors that came with it.
 func (c *control) receive() (message, []*os.File, error) {
-	data, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(maxFDs*4))
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	data, oob := c.in.data[:], c.in.oob[:]
 	n, oobn, flags, _, err := c.conn.ReadMsgUnix(data, oob)
 	if err != nil || n == 0 {
 		if err != nil && !errors.Is(err, io.EOF) {

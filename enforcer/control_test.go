@@ -34,11 +34,11 @@ func TestControlCarriesDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.send(message{Kind: msgListeners, Sockets: []socketName{{Role: roleTCP, V6: true}}}, fd); err != nil {
+	if err := a.send(message{Kind: msgSession, Sockets: []socketName{{Role: roleTCP, V6: true}}}, fd); err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
-	m, files, err := b.expect(msgListeners)
+	m, files, err := b.expect(msgSession)
 	if err != nil || len(files) != 1 || len(m.Sockets) != 1 || !m.Sockets[0].V6 {
 		t.Fatalf("received %+v, %d files, %v", m, len(files), err)
 	}
@@ -65,7 +65,7 @@ func TestControlFailures(t *testing.T) {
 	})
 	t.Run("another kind", func(t *testing.T) {
 		a, b := newPair(t)
-		if err := a.send(message{Kind: msgServing}); err != nil {
+		if err := a.send(message{Kind: msgDone}); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := b.expect(msgReady); err == nil {

@@ -4,7 +4,6 @@ package enforcer
 
 import (
 	"bytes"
-	"crypto/rand"
 
 	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -14,7 +13,7 @@ import (
 
 // takeGrant makes a credential of an OAuth 2.0 client's secret: what is sent are
 // the tokens that it is traded in for.
-func takeGrant(c *policy.Credential, value secret.Value) (swap.Credential, error) {
+func (p *policyStage) takeGrant(c *policy.Credential, value secret.Value) (swap.Credential, error) {
 	grant := &mint.ClientCredentials{
 		URL: c.Grant.URL(), Client: c.Grant.Client, Scope: c.Grant.Scope, Audience: c.Grant.Audience,
 		Secret: secret.NewCell(value),
@@ -26,6 +25,6 @@ func takeGrant(c *policy.Credential, value secret.Value) (swap.Credential, error
 	made := swap.Credential{Policy: c, Minter: mint.New(grant.Exchange)}
 	made.Value = made.Minter.Cell()
 	made.Minter.Search(copied)
-	made.Placeholder, err = policy.Placeholder(*c, policy.GrantedLength, nil, rand.Reader)
+	made.Placeholder, err = p.plain(c, policy.GrantedLength)
 	return made, err
 }

@@ -33,7 +33,7 @@ type fetching struct {
 
 // startHelper starts the helper for one reference. It runs as the invoking
 // user where the source is that user's, else as root.
-func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetching, error) {
+func (s *supply) startHelper(group *cgroup, from source, ref secret.Ref) (*fetching, error) {
 	if ref.Kind() == secret.KindSystemd && !s.config.Trusted {
 		// It is root's, and nothing is recorded with it about where it may go.
 		return nil, fmt.Errorf("credential %q: %w", from.name, ErrSystemd)
@@ -74,11 +74,11 @@ func (s *Session) startHelper(group *cgroup, from source, ref secret.Ref) (*fetc
 
 // runsAsUser tells whose rights fetch a reference: the user's for what is the
 // user's, and for whatever a policy names that is not root's.
-func (s *Session) runsAsUser(ref secret.Ref) bool {
+func (s *supply) runsAsUser(ref secret.Ref) bool {
 	return ref.AsUser() || ref.Kind() == secret.KindFile && !s.config.Trusted
 }
 
-func (s *Session) userCredential() *syscall.Credential {
+func (s *supply) userCredential() *syscall.Credential {
 	u := s.invoker()
 	groups := make([]uint32, len(u.Groups))
 	for i, g := range u.Groups {
@@ -88,14 +88,14 @@ func (s *Session) userCredential() *syscall.Credential {
 }
 
 // invoker is who called sudo, or, for plain root with --user, that user.
-func (s *Session) invoker() User {
+func (s *supply) invoker() User {
 	if s.config.Invoker.User != nil {
 		return *s.config.Invoker.User
 	}
 	return s.config.User
 }
 
-func (s *Session) secretEnv(ref secret.Ref) (env secret.Env, err error) {
+func (s *supply) secretEnv(ref secret.Ref) (env secret.Env, err error) {
 	u := s.invoker()
 	env = secret.Env{UID: u.UID, GID: u.GID, User: u.Name, Home: u.Home, Bus: s.config.Caller["DBUS_SESSION_BUS_ADDRESS"]}
 	env.Credentials = s.config.Caller["CREDENTIALS_DIRECTORY"]
@@ -164,7 +164,7 @@ func storeRef(name string) string { return string(secret.KindStore) + ":" + name
 
 // startHelpers starts one helper for each credential of the session that is
 // wanted.
-func (s *Session) startHelpers(group *cgroup, wanted func(source, secret.Ref) bool) ([]*fetching, error) {
+func (s *supply) startHelpers(group *cgroup, wanted func(source, secret.Ref) bool) ([]*fetching, error) {
 	var all []*fetching
 	for _, source := range sources(s.config.Policy, s.config.With, s.config.Profile) {
 		ref, err := secret.ParseRef(source.from)
@@ -186,16 +186,16 @@ func (s *Session) startHelpers(group *cgroup, wanted func(source, secret.Ref) bo
 
 // stageCommand prepares one of our own processes: the same program, the stage
 // in argv[0], a cleared environment, the given descriptors from 3 on.
-func (s *Session) stageCommand(stage string, group *cgroup, files ...*os.File) *exec.Cmd {
+func (s *supply) stageCommand(stage string, group *cgroup, files ...*os.File) *exec.Cmd {
 	cmd := exec.Command(executable)
 	cmd.Args = []string{stage}
 	cmd.Env = []string{}
 	cmd.Stderr = &lines{from: strings.TrimPrefix(stage, "phantom-ns: "), tell: s.config.Notify}
 	cmd.ExtraFiles = files
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid: true, Pdeathsig: syscall.SIGKILL,
-		UseCgroupFD: true, CgroupFD: int(group.service.Fd()),
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if group != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.service.Fd())
 	}
 	return cmd
 }

@@ -195,7 +195,7 @@ func (l *loginLease) Save(login mint.Login) error {
 
 // keepLogin stores a login that was made in the session, and says so: whoever
 // did not log in just now knows that somebody else did.
-func (p *proxyStage) keepLogin(ctx context.Context, name string, login mint.Login) error {
+func (p *policyStage) keepLogin(ctx context.Context, name string, login mint.Login) error {
 	if err := p.leases.keep(ctx, name, login); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (p *proxyStage) keepLogin(ctx context.Context, name string, login mint.Logi
 }
 
 // refresher is the exchange of a login of provider l.
-func (p *proxyStage) refresher(c *policy.Credential, l *policy.Login, login mint.Login) *mint.Refresher {
+func (p *policyStage) refresher(c *policy.Credential, l *policy.Login, login mint.Login) *mint.Refresher {
 	return mint.NewRefresher(mint.Refresher{
 		URL: "https://" + l.Host + l.Path, Form: l.Form, Client: l.Client, Scope: l.Scope,
 		Lease: func(ctx context.Context) (mint.Lease, error) { return p.leases.take(ctx, c.Name) },

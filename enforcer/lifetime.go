@@ -24,7 +24,7 @@ const (
 
 // schedule notes when each credential with a lifetime is due, and keeps what is
 // noted already of those that were not fetched. The caller holds renewing.
-func (s *Session) schedule() {
+func (s *supply) schedule() {
 	due := make(map[string]time.Time)
 	for _, c := range s.spec.Credentials {
 		if c.Lifetime > 0 {
@@ -39,7 +39,7 @@ func (s *Session) schedule() {
 }
 
 // keepFresh fetches credentials again that are due, until the session ends.
-func (s *Session) keepFresh() {
+func (s *supply) keepFresh() {
 	for {
 		name, at := s.nextDue()
 		if name == "" {
@@ -63,7 +63,7 @@ func (s *Session) keepFresh() {
 	}
 }
 
-func (s *Session) nextDue() (name string, at time.Time) {
+func (s *supply) nextDue() (name string, at time.Time) {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
 	for _, other := range slices.Sorted(maps.Keys(s.due)) {
@@ -76,7 +76,7 @@ func (s *Session) nextDue() (name string, at time.Time) {
 
 // freshen fetches one credential, and all that are due about as soon: a reload
 // costs the connections to upstreams.
-func (s *Session) freshen(name string) {
+func (s *supply) freshen(name string) {
 	s.renewing.Lock()
 	config, lifetimes := s.config, make(map[string]time.Duration)
 	for _, c := range s.spec.Credentials {

@@ -19,7 +19,7 @@ var lasting = time.Date(2099, time.December, 31, 0, 0, 0, 0, time.UTC)
 
 // takeLogin makes a credential of a stored login: its access token is what is
 // sent, and what the tool's file holds beside it gets placeholders, too.
-func (p *proxyStage) takeLogin(c *policy.Credential, l *policy.Login, stored secret.Value, holders map[string]string) (swap.Credential, error) {
+func (p *policyStage) takeLogin(c *policy.Credential, l *policy.Login, stored secret.Value) (swap.Credential, error) {
 	defer stored.Wipe()
 	if !isStored(c) {
 		return swap.Credential{}, errNotStored
@@ -38,11 +38,11 @@ func (p *proxyStage) takeLogin(c *policy.Credential, l *policy.Login, stored sec
 		return swap.Credential{}, err
 	}
 	if login.ID != "" {
-		if holders[c.Name+policy.LoginID], err = loginHolder(c, login.ID, p.spec.TailSeed[c.Name]); err != nil {
+		if p.holders[c.Name+policy.LoginID], err = loginHolder(c, login.ID, p.spec.TailSeed[c.Name]); err != nil {
 			return swap.Credential{}, err
 		}
 	}
-	if holders[c.Name+policy.LoginRefresh], err = loginHolder(c, login.Refresh, p.spec.TailSeed[c.Name]); err != nil {
+	if p.holders[c.Name+policy.LoginRefresh], err = loginHolder(c, login.Refresh, p.spec.TailSeed[c.Name]); err != nil {
 		return swap.Credential{}, err
 	}
 	made.Minter.Start(token, time.Time{}) // it may be old, and revoked since

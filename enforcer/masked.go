@@ -126,7 +126,7 @@ func (s *Session) tellMasking(spec *policy.Session) error {
 	for _, c := range spec.Credentials {
 		known = append(known, policy.LoginCredentials(c)...)
 	}
-	return mask.Send(s.masking.request, mask.Session{Credentials: known, Placeholders: s.proxy.placeholders})
+	return mask.Send(s.masking.request, mask.Session{Credentials: known, Placeholders: s.placeholders})
 }
 
 // covers takes the copies in.

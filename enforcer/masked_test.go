@@ -33,7 +33,7 @@ func TestP9NoSessionWithoutTheCopies(t *testing.T) {
 	}
 	r.Close()
 	defer w.Close()
-	s := Session{masking: &masking{request: w, reply: r}, proxy: &proxyProcess{}}
+	s := Session{masking: &masking{request: w, reply: r}}
 	if s.tellMasking(&policy.Session{}) == nil {
 		t.Error("a helper that is gone was told")
 	}

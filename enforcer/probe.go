@@ -7,8 +7,6 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/phantom-ns/phantom-ns/proxy/audit"
 )
 
 // Kernel returns the release of the kernel, and [ErrKernelFloor] below the
@@ -39,7 +37,7 @@ type SourceTrial struct {
 // start would, and takes no value in. The error is of the surroundings.
 func TrySources(config Config) (trials []SourceTrial, err error) {
 	config.Command = []string{"doctor"} // what the state of this session says
-	s := &Session{id: audit.NewID(), config: config, broken: make(chan error, 1), closing: make(chan struct{})}
+	s := newSession(config)
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := s.checkPolicy(); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func home(t *testing.T, files map[string]string) *Session {
 			t.Fatal(err)
 		}
 	}
-	return &Session{config: Config{User: User{Home: dir}, Dir: filepath.Join(dir, "work")}}
+	return &Session{supply: supply{config: Config{User: User{Home: dir}, Dir: filepath.Join(dir, "work")}}}
 }
 
 func ask(t *testing.T, s *Session, name string) surroundings {

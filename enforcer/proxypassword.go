@@ -61,7 +61,7 @@ func (s source) asPassword(env *secret.Env) (err error) {
 
 // checkPassword refuses a password that others can read, and a stored one that
 // a policy of the user's own would send away.
-func (s *Session) checkPassword(file *policy.File) error {
+func (s *supply) checkPassword(file *policy.File) error {
 	u := file.Upstream
 	if !s.config.Trusted && strings.HasPrefix(u.From, string(secret.KindStore)+":") {
 		return fmt.Errorf("%s: upstream: %w", u.Rule, ErrStoredPassword)
@@ -96,8 +96,8 @@ func checkPasswordHost(file *policy.File, known map[string]secret.Facts) error {
 	return nil
 }
 
-// via takes the password in, from the pipe behind those of the credentials.
-func (p *proxyStage) via() (*proxy.Via, error) {
+// via takes the password in.
+func (p *policyStage) via(pipe *os.File) (*proxy.Via, error) {
 	entry := p.spec.Session.Proxy
 	if entry == nil {
 		return nil, nil
@@ -106,12 +106,9 @@ func (p *proxyStage) via() (*proxy.Via, error) {
 	if !entry.Password {
 		return via, nil
 	}
-	number := proxyFirstCredential + len(p.spec.Session.Credentials)
-	if len(p.spec.Session.Credentials) > 0 {
-		number++ // the search at rest has its socket there
+	if pipe == nil {
+		return nil, fmt.Errorf("%s: no value came", proxyPassword)
 	}
-	pipe := os.NewFile(uintptr(number), "password")
-	defer pipe.Close()
 	// Ignored where the pipe takes no deadline: the helper has its own.
 	_ = pipe.SetReadDeadline(time.Now().Add(credentialDeadline))
 	var err error

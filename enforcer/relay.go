@@ -98,9 +98,9 @@ const forwardDialTimeout = 10 * time.Second
 
 // forwardOne leads from a port of the agent's to the service outside that the
 // policy names for it.
-func (p *proxyStage) forwardOne(port uint16) far {
+func (s *sessionStage) forwardOne(port uint16) far {
 	var entry policy.Forward
-	for _, f := range p.spec.Session.Forward {
+	for _, f := range s.spec.Forward {
 		if f.Port == port {
 			entry = f
 		}
@@ -117,11 +117,11 @@ func (p *proxyStage) forwardOne(port uint16) far {
 var errNotPublished = errors.New("nothing is published")
 
 // publishOne leads from a port of the host's loopback to one of the agent's.
-func (p *proxyStage) publishOne(index int) far {
-	if p.inside == nil || index < 0 || index >= len(p.spec.Session.Publish) {
+func (s *sessionStage) publishOne(index int) far {
+	if s.inside == nil || index < 0 || index >= len(s.spec.Publish) {
 		return far{dial: func(context.Context) (net.Conn, error) { return nil, errNotPublished }}
 	}
-	entry, door := p.spec.Session.Publish[index], p.inside
+	entry, door := s.spec.Publish[index], s.inside
 	return far{
 		record: audit.Record{Rule: entry.Rule, Address: entry.Listen.Addr().String(), Port: entry.Listen.Port()},
 		agent:  true,
@@ -133,12 +133,5 @@ func (p *proxyStage) publishOne(index int) far {
 			}
 			return conn, err
 		},
-	}
-}
-
-// record sends one record, or says that it could not.
-func (p *proxyStage) record(r audit.Record) {
-	if err := p.records.Write(r); err != nil {
-		p.log.Error("write audit record", "rule", r.Rule, "error", err)
 	}
 }

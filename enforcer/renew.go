@@ -3,10 +3,8 @@
 package enforcer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -29,7 +27,7 @@ var ErrNotReloaded = errors.New("the session goes on as it was")
 // credential again, and lets the proxy go over to both in one step: see
 // [proxy.Server.Reload]. What the running session cannot do is refused
 // ([policy.Session.CheckReload]). After an error the session is as it was.
-func (s *Session) Reload() error {
+func (s *supply) Reload() error {
 	config := s.config
 	if s.config.Reread != nil {
 		read, err := s.config.Reread()
@@ -42,14 +40,14 @@ func (s *Session) Reload() error {
 }
 
 // Stored fetches the credentials that were stored under names again.
-func (s *Session) Stored(names []string) error {
+func (s *supply) Stored(names []string) error {
 	return s.renew(s.config, func(_ source, ref secret.Ref) bool {
 		return ref.Kind() == secret.KindStore && slices.Contains(names, ref.Name())
 	})
 }
 
 // Removed ends the use of the credentials that were stored under names.
-func (s *Session) Removed(names []string) error {
+func (s *supply) Removed(names []string) error {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
 	var gone []string
@@ -61,20 +59,20 @@ func (s *Session) Removed(names []string) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := s.proxy.ask(message{Kind: msgRenew, Revoked: gone}); err != nil {
+	if _, err := s.proxy.ask(message{Kind: msgRenew, Policy: s.name, Revoked: gone}); err != nil {
 		return s.notRenewed(gone, fmt.Errorf("revoke: %w", err))
 	}
-	return s.renewed(gone)
+	return s.renewed(gone, nil)
 }
 
-// renew resolves the session anew under config, with those credentials fetched
+// renew resolves the policy anew under config, with those credentials fetched
 // again that wanted tells, and hands the result to the proxy.
-func (s *Session) renew(config Config, wanted func(source, secret.Ref) bool) error {
+func (s *supply) renew(config Config, wanted func(source, secret.Ref) bool) error {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
-	// A session that lives as long as this attempt: what the attempt makes is
-	// undone with it, and what it finds out is the session's only at its end.
-	trial := &Session{id: s.id, config: config, around: s.around, storeKey: s.storeKey}
+	// It lives as long as this attempt: what the attempt makes is undone with it,
+	// and what it finds out is ours only at its end.
+	trial := &supply{config: config, around: s.around, storeKey: s.storeKey}
 	defer trial.undo.Close()
 	trial.config.Profile = s.withoutLatecomers(config.Profile)
 	names, err := s.tryRenewal(trial, wanted)
@@ -84,23 +82,27 @@ func (s *Session) renew(config Config, wanted func(source, secret.Ref) bool) err
 	s.config.Policy, s.config.Trusted, s.config.Profile = config.Policy, config.Trusted, config.Profile
 	s.spec, s.known = trial.spec, trial.known
 	s.schedule()
-	return errors.Join(s.saveState(), s.renewed(names))
+	return s.renewed(names, nil)
+}
+
+// notRenewed tells why all is as it was.
+func (s *supply) notRenewed(names []string, err error) error {
+	err = fmt.Errorf("%w: %w", ErrNotReloaded, err)
+	return errors.Join(err, s.renewed(names, err))
 }
 
 // withoutLatecomers leaves out what the profile could use and was not stored
 // when the session began.
-func (s *Session) withoutLatecomers(p *policy.Profile) *policy.Profile {
+func (s *supply) withoutLatecomers(p *policy.Profile) *policy.Profile {
 	if p == nil {
 		return nil
 	}
 	own := *p
-	own.Credentials = slices.DeleteFunc(slices.Clone(p.Credentials), func(name string) bool {
-		return !slices.ContainsFunc(s.first.Credentials, func(c policy.Credential) bool { return c.Name == name })
-	})
+	own.Credentials = slices.DeleteFunc(slices.Clone(p.Credentials), func(name string) bool { return !isCredential(s.first, name) })
 	return &own
 }
 
-func (s *Session) tryRenewal(trial *Session, wanted func(source, secret.Ref) bool) (names []string, err error) {
+func (s *supply) tryRenewal(trial *supply, wanted func(source, secret.Ref) bool) (names []string, err error) {
 	if err := trial.checkPolicy(); err != nil {
 		return nil, err
 	}
@@ -114,91 +116,26 @@ func (s *Session) tryRenewal(trial *Session, wanted func(source, secret.Ref) boo
 	if trial.spec, err = trial.resolve(fetching, s.known); err != nil {
 		return names, err
 	}
-	if err := s.first.CheckReload(trial.spec); err != nil {
+	if err := s.check(s.first, trial.spec); err != nil {
 		return names, err
 	}
-	return names, s.proxy.renew(trial.spec, fetching)
+	ready, err := s.proxy.askWith(message{Kind: msgRenew, Policy: s.name}, trial.spec, valuesOf(fetching, trial.spec))
+	if err == nil {
+		s.placeholders = ready.Placeholders
+	}
+	return names, err
 }
 
-// renew sends the proxy a session to go over to, and fresh values.
-func (p *proxyProcess) renew(spec *policy.Session, fetching []*fetching) error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("renew session: %w", err)
-	}
-	m, files := message{Kind: msgRenew}, []*os.File{r}
-	for _, f := range fetching {
-		if slices.ContainsFunc(spec.Credentials, func(c policy.Credential) bool { return c.Name == f.name }) {
-			m.Fresh, files = append(m.Fresh, f.name), append(files, f.value)
-		}
-	}
-	go func() { // a large session fills the pipe
-		defer w.Close()
-		// An error is the proxy's to notice: it reads to the end.
-		_ = json.NewEncoder(w).Encode(spec)
-	}()
-	defer r.Close()
-	return p.ask(m, files...)
-}
-
-// ask sends the serving proxy one request and waits for its answer.
-func (p *proxyProcess) ask(m message, files ...*os.File) error {
-	var fds []int
-	for _, f := range files {
-		fd, err := descriptor(f)
-		if err != nil {
-			return err
-		}
-		fds = append(fds, fd)
-	}
-	if err := p.control.send(m, fds...); err != nil {
-		return err
-	}
-	select {
-	case answer := <-p.answers:
-		if answer.Kind == msgFailed {
-			return &StageError{Process: "proxy", Stage: answer.Stage, Text: answer.Text}
-		}
-		return nil
-	case <-p.exited:
-		return ErrProxyDied
-	}
-}
-
-// listen hands on what a serving proxy says, until it ends.
-func (p *proxyProcess) listen() {
-	for {
-		m, files, err := p.control.receive()
-		closeAll(files)
-		if err != nil {
-			return
-		}
-		switch m.Kind {
-		case msgRenewed, msgFailed:
-			select {
-			case p.answers <- m:
-			case <-p.exited:
-				return
-			}
-		}
-	}
-}
-
-// renewed and notRenewed write down how it went.
-func (s *Session) renewed(names []string) error {
-	return s.trail.Record(s.renewal(names, audit.Allow))
-}
-
-func (s *Session) notRenewed(names []string, err error) error {
-	err = fmt.Errorf("%w: %w", ErrNotReloaded, err)
-	s.config.Notify(err.Error())
-	return errors.Join(err, s.trail.Record(s.renewal(names, audit.Deny)))
-}
-
-func (s *Session) renewal(names []string, verdict audit.Verdict) audit.Record {
+// recordRenewal writes down how it went, in the log and in the session's state.
+func (s *Session) recordRenewal(names []string, err error) error {
 	r := s.lifeRecord(audit.ReasonReload)
-	r.Verdict, r.Credential = verdict, strings.Join(names, ", ")
-	return r
+	r.Credential = strings.Join(names, ", ")
+	if err != nil {
+		s.config.Notify(err.Error())
+		r.Verdict = audit.Deny
+		return s.trail.Record(r)
+	}
+	return errors.Join(s.saveState(), s.trail.Record(r))
 }
 
 // every wants all credentials.

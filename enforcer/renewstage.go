@@ -20,19 +20,23 @@ import (
 // stageRenew is where a renewal is reported to have failed.
 const stageRenew = "renew"
 
-// answer does what the supervisor asks of a serving proxy.
-func (p *proxyStage) answer(m message, files []*os.File) message {
-	if m.Kind != msgRenew {
-		return message{Kind: msgFailed, Stage: stageRenew, Text: fmt.Sprintf("unknown message %q", m.Kind)}
+// renewPolicy goes over to another spec and to fresh values, all of it or none.
+func (p *proxyStage) renewPolicy(m message, files []*os.File) (message, error) {
+	p.mu.Lock()
+	own, err := p.find(m.Policy)
+	p.mu.Unlock()
+	if err != nil {
+		return message{}, err
 	}
-	if err := p.renew(m, files); err != nil {
-		return message{Kind: msgFailed, Stage: stageRenew, Text: err.Error()}
+	own.renewing.Lock()
+	defer own.renewing.Unlock()
+	if err := own.renew(m, files); err != nil {
+		return message{}, err
 	}
-	return message{Kind: msgRenewed}
+	return own.ready(), nil
 }
 
-// renew goes over to another session and to fresh values, all of it or none.
-func (p *proxyStage) renew(m message, files []*os.File) error {
+func (p *policyStage) renew(m message, files []*os.File) error {
 	if len(m.Revoked) > 0 {
 		return p.revoke(m.Revoked)
 	}
@@ -47,55 +51,76 @@ func (p *proxyStage) renew(m message, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	credentials, err := p.carryOver(next)
-	if err != nil {
-		return err
-	}
-	fresh, changed, err := p.takeFresh(next, m.Fresh, files[1:])
+	fresh, changed, added, err := p.takeFresh(next, m.Fresh, files[1:])
+	var credentials []swap.Credential
 	if err == nil {
-		err = p.server.Reload(rules, swap.New(credentials), fresh)
+		credentials, err = p.carryOver(next, added)
+	}
+	if err == nil {
+		err = p.group.Reload(rules, swap.New(credentials), fresh)
 	}
 	if err != nil {
 		for _, f := range fresh {
 			f.Value.Wipe()
+		}
+		for _, c := range added {
+			wipe(c)
 		}
 		return err
 	}
 	for _, login := range changed {
 		login.Minter.Restart()
 	}
+	for _, c := range added {
+		p.credentials[c.Policy.Name], p.holders[c.Policy.Name] = c, c.Placeholder
+	}
+	p.spec.Session = next
 	p.rules.Store(rules)
 	p.revokeOthers(next)
 	return nil
 }
 
-// carryOver gives the next session's credentials the placeholders that the
-// agent has, and the cells that their values are in.
-func (p *proxyStage) carryOver(next *policy.Session) ([]swap.Credential, error) {
+// carryOver gives the next session's credentials the placeholders that agents
+// have, and the cells that their values are in. Those that were added are new to
+// the policy.
+func (p *policyStage) carryOver(next *policy.Session, added map[string]swap.Credential) ([]swap.Credential, error) {
 	var all []swap.Credential
 	for i := range next.Credentials {
 		c := &next.Credentials[i]
 		had, ok := p.credentials[c.Name]
+		if !ok {
+			had, ok = added[c.Name]
+		}
 		if !ok {
 			return nil, fmt.Errorf("credential %q: the agent has no placeholder for it", c.Name)
 		}
 		had.Policy = c
 		all = append(all, had)
 	}
+	if len(added) > 0 {
+		return all, distinct(all)
+	}
 	return all, nil
 }
 
-// takeFresh reads the values that helpers have fetched, and tells the logins
-// that somebody has stored anew: those are read again when they are needed.
-func (p *proxyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (fresh map[string]secret.Fresh, changed []swap.Credential, err error) {
-	fresh = make(map[string]secret.Fresh, len(names))
+// takeFresh reads the values that helpers have fetched. It tells the logins that
+// somebody has stored anew, which are read again when they are needed, and what
+// the policy did not have before.
+func (p *policyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (fresh map[string]secret.Fresh, changed []swap.Credential, added map[string]swap.Credential, err error) {
+	fresh, added = make(map[string]secret.Fresh, len(names)), make(map[string]swap.Credential)
 	for i, name := range names {
 		at := slices.IndexFunc(next.Credentials, func(c policy.Credential) bool { return c.Name == name })
 		if at < 0 {
-			return fresh, nil, fmt.Errorf("credential %q: not the session's", name)
+			return fresh, nil, added, fmt.Errorf("credential %q: not the session's", name)
 		}
 		entry, err := readValue(pipes[i])
-		had := p.credentials[name]
+		had, before := p.credentials[name]
+		if err == nil && !before {
+			if added[name], err = p.makeCredential(&next.Credentials[at], entry.Value); err != nil {
+				return fresh, nil, added, fmt.Errorf("credential %q: %w", name, err)
+			}
+			continue
+		}
 		if err == nil {
 			err = sameKind(&next.Credentials[at], had, entry.Value)
 		}
@@ -112,11 +137,11 @@ func (p *proxyStage) takeFresh(next *policy.Session, names []string, pipes []*os
 		}
 		if err != nil {
 			value.Wipe()
-			return fresh, nil, fmt.Errorf("credential %q: %w", name, err)
+			return fresh, nil, added, fmt.Errorf("credential %q: %w", name, err)
 		}
 		fresh[name] = secret.Fresh{Value: value, Expires: expiry(&next.Credentials[at])}
 	}
-	return fresh, changed, nil
+	return fresh, changed, added, nil
 }
 
 // errOtherKind is a login in the place of a credential that stood alone, or the
@@ -165,7 +190,7 @@ func expiry(c *policy.Credential) time.Time {
 var errNotOurs = errors.New("not the session's")
 
 // revoke ends the use of credentials.
-func (p *proxyStage) revoke(names []string) error {
+func (p *policyStage) revoke(names []string) error {
 	for _, name := range names {
 		c, ok := p.credentials[name]
 		if !ok {
@@ -173,12 +198,12 @@ func (p *proxyStage) revoke(names []string) error {
 		}
 		wipe(c)
 	}
-	return p.server.Rotate(nil) // connections that carried them
+	return p.group.Rotate(nil) // connections that carried them
 }
 
 // revokeOthers wipes what the session uses no more. Its cell stays, for a
 // session that takes it back.
-func (p *proxyStage) revokeOthers(next *policy.Session) {
+func (p *policyStage) revokeOthers(next *policy.Session) {
 	for name, c := range p.credentials {
 		if !slices.ContainsFunc(next.Credentials, func(other policy.Credential) bool { return other.Name == name }) {
 			wipe(c)

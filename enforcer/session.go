@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
-	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
 // Config is one session to run.
@@ -57,37 +55,34 @@ type Config struct {
 
 // Session is a running agent and everything that holds it.
 type Session struct {
+	supply // of its proxy
+
 	id      string
-	config  Config
-	around  surroundings // of the profile
 	git     *gitReading
-	undo    closers
 	memlock *unix.Rlimit // the caller's, for the agent
 	trail   *Trail
 	kernel  *kernelHalf
 	masking *masking
 	atRest  <-chan atRest // nil: nothing is looked for
-	proxy   *proxyProcess
 	child   *sandbox.Child
 	autorun map[string]stamp // files that run by themselves, as they were
 	tally   tally
 	started bool // the log has the first record, so it is to have the last
-	group   *cgroup
 	dir     *stateDir
+	state   state
 
-	storeKey *os.File // of a store with a passphrase; see secret.NewKeySlot
-	state    state
+	serving chan struct{} // closed when the agent executes
+	broken  chan error    // the proxy ended before the agent
+}
 
-	first    *policy.Session         // as the agent began
-	renewing sync.Mutex              // guards config, spec, known and due from the start on
-	spec     *policy.Session         // as it is now
-	known    map[string]secret.Facts // what is recorded of stored credentials, by name
-	due      map[string]time.Time    // when credentials with a lifetime are fetched again
-	redue    chan struct{}           // due has changed
-	serving  chan struct{}           // closed when the agent executes
-	broken   chan error              // the proxy ended before the agent
-
-	closing chan struct{}
+// newSession is one that has nothing yet.
+func newSession(config Config) *Session {
+	s := &Session{
+		supply: supply{config: config, closing: make(chan struct{}), redue: make(chan struct{}, 1), check: (*policy.Session).CheckReload},
+		id:     audit.NewID(), broken: make(chan error, 1), serving: make(chan struct{}),
+	}
+	s.renewed = s.recordRenewal
+	return s
 }
 
 // Start sets a session up. When it returns without an error the agent is
@@ -116,7 +111,8 @@ func Start(ctx context.Context, config Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{memlock: memlock, id: audit.NewID(), config: config, broken: make(chan error, 1), closing: make(chan struct{}), redue: make(chan struct{}, 1), serving: make(chan struct{})}
+	s := newSession(config)
+	s.memlock = memlock
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -226,7 +222,7 @@ func (s *Session) handOver(spec *policy.Session) error {
 		return err
 	}
 	defer published.close()
-	return s.proxy.serve(listeners, published)
+	return s.serveSession(listeners, published)
 }
 
 func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
@@ -253,7 +249,7 @@ func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {
 
 // absolute completes paths as the user would mean them: ~ is the agent's home,
 // and what is relative begins at the working directory.
-func (s *Session) absolute(paths []string) []string {
+func (s *supply) absolute(paths []string) []string {
 	var out []string
 	for _, p := range paths {
 		if rest, ok := strings.CutPrefix(p, "~"); ok && (rest == "" || rest[0] == '/') {
@@ -275,7 +271,7 @@ func (s *Session) launch(spec *policy.Session) error {
 		return err
 	}
 	extra := slices.Concat(s.around.env, profileEnviron(spec), sandbox.TrustEnv(),
-		placeholderEnviron(spec, s.proxy.placeholders), s.gitEnviron(spec))
+		placeholderEnviron(spec, s.placeholders), s.gitEnviron(spec))
 	covers, err := s.covers()
 	if err != nil {
 		return err
@@ -294,9 +290,9 @@ func (s *Session) launch(spec *policy.Session) error {
 	}
 	s.started = true
 	err = s.child.Launch(sandbox.Launch{
-		Covers: covers, Given: given(spec, s.proxy.placeholders),
+		Covers: covers, Given: given(spec, s.placeholders),
 		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
-		CA: s.proxy.ca, SystemRoots: names.roots,
+		CA: s.ca, SystemRoots: names.roots,
 		Hosts: names.hosts, ResolvConf: names.resolvConf, Nsswitch: names.nsswitch,
 	})
 	if err != nil {

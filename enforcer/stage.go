@@ -3,38 +3,25 @@
 package enforcer
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"slices"
-	"sync/atomic"
+	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/phantom-ns/phantom-ns/netns"
 	"github.com/phantom-ns/phantom-ns/proxy"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
-	"github.com/phantom-ns/phantom-ns/proxy/ca"
-	"github.com/phantom-ns/phantom-ns/proxy/dns"
-	"github.com/phantom-ns/phantom-ns/proxy/policy"
-	"github.com/phantom-ns/phantom-ns/proxy/secret"
-	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
 // ProxyStage is the proxy's argv[0].
 const ProxyStage = "phantom-ns: proxy"
 
-// credentialDeadline bounds the wait for one helper's answer. The helper's own
-// deadline is shorter and says more.
-const credentialDeadline = secret.DefaultTimeout + 5*time.Second
-
 // ProxyMain is the proxy process. It never returns. Its exit status matters to
-// nobody: what went wrong goes to the supervisor as a failed message.
+// nobody: what went wrong goes to whoever started it as a failed message.
 func ProxyMain() {
 	// An error here has no way back but stderr.
 	if err := hideProcess(); err != nil {
@@ -46,12 +33,14 @@ func ProxyMain() {
 		fmt.Fprintln(os.Stderr, ProxyStage+":", err)
 		os.Exit(125)
 	}
-	stage := &proxyStage{control: ctl, log: newStageLogger()}
-	if err := stage.run(); err != nil {
+	stage := newProxyStage(ctl, audit.NewEncoder(os.NewFile(proxyAuditFD, "records")), newStageLogger())
+	if err := stage.confine(); err != nil {
 		// Where the supervisor is gone there is nobody left to tell.
 		_ = ctl.send(message{Kind: msgFailed, Stage: stage.at, Text: err.Error()})
 		os.Exit(125)
 	}
+	// An error is of sockets and connections that go with the process.
+	_ = stage.serve()
 	os.Exit(0)
 }
 
@@ -87,274 +76,137 @@ func hideProcess() error {
 	return nil
 }
 
-// proxyStage is the proxy process on its way to serving.
+// proxyStage is the proxy process: policies with their credentials, and the
+// sessions that are served under them.
 type proxyStage struct {
 	control *control
-	log     *slog.Logger
-	at      string // the stage a failure is reported at
-
-	spec    proxySpec
-	rules   atomic.Pointer[policy.Rules]
-	names   *dns.Table
-	stub    *dns.Server // one for all sockets: its limits are the session's
 	records *audit.Encoder
-	server  *proxy.Server
-	relays  *relays
-	// credentials are all that the agent has a placeholder for, by name, whether
-	// or not the session uses them now.
-	credentials map[string]swap.Credential
-	inside      *inside // nil: nothing is published
-	leases      leases
+	log     *slog.Logger
+	at      string       // the stage a failure is reported at
+	share   *proxy.Share // of those sessions that share the process
+
+	mu       sync.Mutex
+	policies map[string]*policyStage // nil: on its way
+	sessions map[string]*sessionStage
 }
 
-func (p *proxyStage) run() error {
-	var ready message
-	steps := []struct {
-		name string
-		do   func() error
-	}{
-		{"spec", p.readSpec},
-		{"memory", lockMemory},
-		{"confine", confine},
-		{"credentials", func() (err error) { ready, err = p.prepare(); return err }},
-		{"ready", func() error { return p.control.send(ready) }},
-		{"listen", p.listen},
-		{"serving", func() error { return p.control.send(message{Kind: msgServing}) }},
+func newProxyStage(c *control, records *audit.Encoder, log *slog.Logger) *proxyStage {
+	return &proxyStage{
+		control: c, records: records, log: log, share: proxy.NewShare(descriptorsFree()),
+		policies: make(map[string]*policyStage), sessions: make(map[string]*sessionStage),
 	}
-	for _, step := range steps {
-		p.at = step.name
-		if err := step.do(); err != nil {
-			return err
-		}
-	}
-	return p.untilClosed()
 }
 
-func (p *proxyStage) readSpec() error {
-	pipe := os.NewFile(proxySpecFD, "spec")
-	defer pipe.Close()
-	if err := json.NewDecoder(pipe).Decode(&p.spec); err != nil {
-		return fmt.Errorf("read spec: %w", err)
+// spareDescriptors are for what is no session's: pipes of helpers, files that
+// are read, connections for tokens.
+const spareDescriptors = 512
+
+// descriptorsFree is what the sessions of this process may have open together.
+// Go's runtime has raised the limit as far as it goes.
+func descriptorsFree() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0 // one that shares the process is refused then
 	}
-	p.records = audit.NewEncoder(os.NewFile(proxyAuditFD, "records"))
-	return nil
+	return int(min(limit.Cur, 1<<24)) - spareDescriptors
 }
 
-// prepare takes the credentials in, mints what stands for them, and builds the
-// server.
-func (p *proxyStage) prepare() (message, error) {
-	rules, err := policy.Compile(p.spec.Session)
-	if err != nil {
-		return message{}, err
-	}
-	p.rules.Store(rules)
-	p.credentials = make(map[string]swap.Credential)
-	ready := message{Kind: msgReady, Placeholders: make(map[string]string)}
-	var credentials []swap.Credential
-	for i := range p.spec.Session.Credentials {
-		c, err := p.takeCredential(&p.spec.Session.Credentials[i], os.NewFile(uintptr(proxyFirstCredential+i), "credential"), ready.Placeholders)
-		if err != nil {
-			return message{}, err
-		}
-		credentials = append(credentials, c)
-		p.credentials[c.Policy.Name] = c
-		ready.Placeholders[c.Policy.Name] = c.Placeholder
-	}
-	if err := distinct(credentials); err != nil {
-		return message{}, err
-	}
-	if err := p.searchAtRest(credentials); err != nil {
-		return message{}, err
-	}
-	if len(logins(p.spec.Session)) > 0 {
-		number := proxyFirstCredential + len(credentials)
-		if len(credentials) > 0 {
-			number++ // the search at rest has its socket there
-		}
-		if via := p.spec.Session.Proxy; via != nil && via.Password {
-			number++
-		}
-		if p.leases.with, err = openControl(os.NewFile(uintptr(number), "leases")); err != nil {
-			return message{}, err
-		}
-	}
-	authority, err := p.newAuthority()
-	if err != nil {
-		return message{}, err
-	}
-	ready.CA = authority.PEM()
-	return ready, p.newServer(authority, credentials)
-}
-
-func (p *proxyStage) takeCredential(c *policy.Credential, pipe *os.File, holders map[string]string) (swap.Credential, error) {
-	defer pipe.Close()
-	entry, err := readValue(pipe)
-	if err != nil {
-		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
-	}
-	if l, ok := loginOf(c, entry.Value); ok {
-		made, err := p.takeLogin(c, l, entry.Value, holders)
-		if err != nil {
-			return made, fmt.Errorf("credential %q: %w", c.Name, err)
-		}
-		return made, nil
-	}
-	if c.Grant != nil {
-		made, err := takeGrant(c, entry.Value)
-		if err != nil {
-			return made, fmt.Errorf("credential %q: %w", c.Name, err)
-		}
-		return made, nil
-	}
-	value, err := usable(c, entry.Value)
-	if err != nil {
-		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
-	}
-	placeholder, err := standIn(c, value, p.spec.TailSeed[c.Name])
-	if err != nil {
-		return swap.Credential{}, fmt.Errorf("credential %q: %w", c.Name, err)
-	}
-	cell := secret.NewCell(value)
-	cell.Set(value, expiry(c))
-	return swap.Credential{Policy: c, Placeholder: placeholder, Value: cell}, nil
-}
-
-// searchAtRest answers the supervisor's question whether one of the credentials
-// lies about, beside the rest of the start.
-func (p *proxyStage) searchAtRest(credentials []swap.Credential) error {
-	if len(credentials) == 0 {
-		return nil
-	}
-	with, err := openControl(os.NewFile(uintptr(proxyFirstCredential+len(credentials)), "at rest"))
-	if err != nil {
+// confine is everything that comes before a credential.
+func (p *proxyStage) confine() error {
+	p.at = "memory"
+	if err := lockMemory(); err != nil {
 		return err
 	}
-	var needles []needle
-	for i := range credentials {
-		c := &credentials[i]
-		err := c.Value.Use(func(v secret.Value) (err error) {
-			of, err := newNeedles(c.Policy, v)
-			needles = append(needles, of...)
-			return err
-		})
-		if err != nil && !errors.Is(err, secret.ErrNoValue) {
-			return fmt.Errorf("credential %q: %w", c.Policy.Name, err)
-		}
-	}
-	go func() {
-		// Who closed it ends the session, and says why.
-		if err := answerAtRest(with, needles); err != nil && !errors.Is(err, errClosed) {
-			p.log.Warn("search for credentials at rest", "error", err)
-		}
-	}()
-	return nil
+	p.at = "confine"
+	return confine()
 }
 
-// newAuthority makes the session's CA. It is constrained to the session's
-// names where no name can be added later.
-func (p *proxyStage) newAuthority() (*ca.Authority, error) {
-	names, closed := p.rules.Load().Names()
-	switch {
-	case !closed:
-		names = nil // unconstrained
-	case names == nil:
-		names = []string{} // good for none
-	}
-	return ca.New(ca.Options{Names: names})
-}
-
-// newServer makes the broker and the table of names that the stub fills.
-func (p *proxyStage) newServer(authority *ca.Authority, credentials []swap.Credential) (err error) {
-	via, err := p.via()
-	if err != nil {
-		return err
-	}
-	p.names = dns.New(policy.Canonical, func(host string) bool { return p.rules.Load().Name(host) })
-	p.server, err = proxy.New(proxy.Config{
-		Rules: p.rules.Load(), Names: p.names, CA: authority, Credentials: swap.New(credentials),
-		Sink: p.records, Origin: proxy.KernelOrigin(netns.OwnAddr4, netns.OwnAddr6),
-		Limits: p.spec.Session.Limits, Logger: p.log, Keep: p.keepLogin, Via: via,
-	})
-	return err
-}
-
-func (p *proxyStage) untilClosed() error {
+// serve does what it is asked until the control socket ends. Each request has a
+// goroutine: one policy's helpers hold up no other.
+func (p *proxyStage) serve() error {
 	for {
 		m, files, err := p.control.receive()
-		if err == nil {
-			err = p.control.send(p.answer(m, files))
-		}
-		closeAll(files)
 		if err != nil {
-			return errors.Join(p.server.Close(), p.stub.Close(), p.relays.Close())
+			return p.close()
 		}
+		go func() {
+			answer := p.answer(m, files)
+			closeAll(files)
+			answer.Number = m.Number
+			if err := p.control.send(answer); err != nil {
+				// Whoever waits for it would wait for ever.
+				p.log.Error("answer "+m.Kind, "error", err)
+				p.control.Close()
+			}
+		}()
 	}
 }
 
-// listen takes the sockets that were born inside the namespace and serves them.
-func (p *proxyStage) listen() error {
-	m, files, err := p.control.expect(msgListeners)
+func (p *proxyStage) close() error {
+	p.mu.Lock()
+	sessions, policies := p.sessions, p.policies
+	p.sessions, p.policies = nil, nil
+	p.mu.Unlock()
+	var errs []error
+	for _, s := range sessions {
+		errs = append(errs, s.close())
+	}
+	for _, policy := range policies {
+		errs = append(errs, policy.close())
+	}
+	return errors.Join(errs...)
+}
+
+// answer does one thing that is asked.
+func (p *proxyStage) answer(m message, files []*os.File) message {
+	stage, do := "control", func(message, []*os.File) (message, error) {
+		return message{}, fmt.Errorf("unknown message %q", m.Kind)
+	}
+	switch m.Kind {
+	case msgPolicy:
+		stage, do = "credentials", p.takePolicy
+	case msgRenew:
+		stage, do = stageRenew, p.renewPolicy
+	case msgForget:
+		stage, do = "policy", p.forgetPolicy
+	case msgSession:
+		stage, do = "listen", p.takeSession
+	case msgEnd:
+		stage, do = "session", p.endSession
+	case msgDrain:
+		stage, do = "drain", p.drain
+	}
+	answer, err := do(m, files)
 	if err != nil {
-		return err
+		return message{Kind: msgFailed, Stage: stage, Text: err.Error()}
 	}
-	defer closeAll(files)
-	if len(files) != len(m.Sockets) {
-		return fmt.Errorf("take listeners: %d descriptors for %d names", len(files), len(m.Sockets))
+	if answer.Kind == "" {
+		answer.Kind = msgDone
 	}
-	p.relays = newRelays(p.spec.Session.Limits.Connections, p.record)
-	p.stub = &dns.Server{Table: p.names, Hostname: p.spec.Hostname, Own4: netns.OwnAddr4, Sink: p.records}
-	if slices.ContainsFunc(m.Sockets, func(s socketName) bool { return s.V6 }) {
-		p.stub.Own6 = netns.OwnAddr6 // else no name has an IPv6 address
-	}
-	for i, name := range m.Sockets {
-		if err := p.serveSocket(name, files[i]); err != nil {
-			return fmt.Errorf("serve %s: %w", name.Role, err)
-		}
-	}
-	return nil
+	return answer
 }
 
-func (p *proxyStage) serveSocket(name socketName, f *os.File) error {
-	if name.Role == roleInside {
-		conn, err := openControl(f)
-		if err == nil {
-			p.inside = &inside{conn: conn.conn, deadline: insideDialTimeout}
-		}
-		return err
+// drain lets the sessions finish, all at once.
+func (p *proxyStage) drain(m message, _ []*os.File) (message, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.Within)
+	defer cancel()
+	p.mu.Lock()
+	var all sync.WaitGroup
+	errs := make(chan error, len(p.sessions))
+	for _, s := range p.sessions {
+		all.Go(func() { errs <- s.drain(ctx) })
 	}
-	if name.Role == roleDNS {
-		conn, err := net.FilePacketConn(f)
+	p.mu.Unlock()
+	all.Wait()
+	close(errs)
+	cut := 0
+	for err := range errs {
 		if err != nil {
-			return err
+			cut++
 		}
-		go p.ends(name, func() error { return p.stub.ServePacket(conn, name.V6) })
-		return nil
 	}
-	l, err := net.FileListener(f)
-	if err != nil {
-		return err
+	if cut > 0 {
+		return message{}, fmt.Errorf("%d sessions had requests under way after %s", cut, m.Within)
 	}
-	switch name.Role {
-	case roleTCP:
-		go p.ends(name, func() error { return p.server.Serve(l) })
-	case roleDNSTCP:
-		go p.ends(name, func() error { return p.stub.ServeStream(l) })
-	case roleForward:
-		go p.ends(name, func() error { return p.relays.serve(l, p.forwardOne(name.Port)) })
-	case rolePublish:
-		go p.ends(name, func() error { return p.relays.serve(l, p.publishOne(name.Index)) })
-	default:
-		return errors.Join(fmt.Errorf("unknown role %q", name.Role), l.Close())
-	}
-	return nil
-}
-
-// ends stops the whole session when one of its listeners stops: a session that
-// answers on some of them only would look alive.
-func (p *proxyStage) ends(name socketName, serve func() error) {
-	err := serve()
-	if !errors.Is(err, net.ErrClosed) && !errors.Is(err, proxy.ErrClosed) {
-		p.log.Error("listener ended", "role", name.Role, "error", err)
-	}
-	p.control.Close()
+	return message{}, nil
 }

@@ -3,7 +3,6 @@
 package enforcer
 
 import (
-	"crypto/rand"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
@@ -31,19 +30,27 @@ func usable(c *policy.Credential, value secret.Value) (secret.Value, error) {
 }
 
 // standIn makes what the agent holds instead of a usable value.
-func standIn(c *policy.Credential, value secret.Value, tailSeed []byte) (string, error) {
+func (p *policyStage) standIn(c *policy.Credential, value secret.Value) (string, error) {
 	if c.Asserts() {
-		return standInAccount(value)
+		return p.spec.Node.account(c, value)
 	}
 	if !c.Signs() {
-		return policy.Placeholder(*c, value.Len(), tailSeed, rand.Reader)
+		return p.plain(c, value.Len())
 	}
 	ours, err := sign.ParseKeys(value.Reveal())
 	if err != nil {
 		return "", err
 	}
-	theirs, err := ours.Placeholder(rand.Reader)
+	theirs, err := ours.Placeholder(p.spec.Node.random(c.Name))
 	return string(theirs.Join()), err
+}
+
+// plain is what stands for a value of length characters.
+func (p *policyStage) plain(c *policy.Credential, length int) (string, error) {
+	if kept, ok := p.spec.Node.kept(c.Name); ok {
+		return kept, nil
+	}
+	return policy.Placeholder(*c, length, p.spec.TailSeed[c.Name], p.spec.Node.random(c.Name))
 }
 
 func standInAccount(value secret.Value) (string, error) {

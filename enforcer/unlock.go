@@ -50,7 +50,7 @@ func (s *Session) unlockStore(group *cgroup) error {
 }
 
 // usesStore reports whether a helper of the session's may read the store.
-func (s *Session) usesStore() bool {
+func (s *supply) usesStore() bool {
 	all := sources(s.config.Policy, s.config.With, s.config.Profile)
 	return len(s.config.Login) > 0 || slices.ContainsFunc(all, func(from source) bool {
 		ref, err := secret.ParseRef(from.from)
@@ -101,7 +101,7 @@ func (s *Session) askPassphrase(group *cgroup, slot, from *os.File) error {
 }
 
 // lendKey gives a helper that opens the store the unlocked key, beside files.
-func (s *Session) lendKey(ref secret.Ref, env *secret.Env, files []*os.File) []*os.File {
+func (s *supply) lendKey(ref secret.Ref, env *secret.Env, files []*os.File) []*os.File {
 	const first = 3
 	if s.storeKey == nil || ref.Kind() != secret.KindStore {
 		return files

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -37,6 +38,11 @@ type Options struct {
 	// would also accept names below a listed one; Leaf does not make them. Java
 	// (17) applies no constraints of an authority it is told to trust.
 	Names []string
+	// Key is the private key, a number of KeySize octets; nil: a fresh one.
+	Key []byte
+	// Certificate is one that was made for Key before, PEM: it is used again for
+	// as long as it lasts and says the same of names. Else a new one is made.
+	Certificate []byte
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -52,8 +58,14 @@ type Authority struct {
 	leaves      leaves
 }
 
-// New makes an authority with a fresh ECDSA P-256 key. A name that is not a
-// plain host name is an error.
+// KeySize is the length of a private key.
+const KeySize = 32
+
+// ErrKey is returned for a number that is no private key, such as 0.
+var ErrKey = errors.New("not a private key")
+
+// New makes an authority with an ECDSA P-256 key. A name that is not a plain
+// host name is an error.
 func New(options Options) (*Authority, error) {
 	a := &Authority{now: options.Now}
 	if a.now == nil {
@@ -64,7 +76,7 @@ func New(options Options) (*Authority, error) {
 		return nil, fmt.Errorf("make authority: %w", err)
 	}
 	a.names = names
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if a.key, err = privateKey(options.Key); err != nil {
 		return nil, fmt.Errorf("make authority: %w", err)
 	}
 	// One key for all leaves: a key of its own protects no leaf from the
@@ -74,11 +86,47 @@ func New(options Options) (*Authority, error) {
 		return nil, fmt.Errorf("make authority: %w", err)
 	}
 	a.leafKey = &signer{leafKey}
-	if err := a.signSelf(); err != nil {
-		return nil, fmt.Errorf("make authority: %w", err)
+	if !a.reuse(options.Certificate) {
+		if err := a.signSelf(); err != nil {
+			return nil, fmt.Errorf("make authority: %w", err)
+		}
 	}
 	a.leaves.init()
 	return a, nil
+}
+
+func privateKey(number []byte) (*ecdsa.PrivateKey, error) {
+	if number == nil {
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), number)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return key, nil
+}
+
+// reuse takes a certificate of before, if it is one that signSelf would make now
+// and has years left: leaves are good for as long as it is.
+func (a *Authority) reuse(text []byte) bool {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return false
+	}
+	before, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || !a.key.PublicKey.Equal(before.PublicKey) || before.CheckSignatureFrom(before) != nil {
+		return false
+	}
+	if now := a.now(); now.Before(before.NotBefore) || before.NotAfter.Sub(now) < authorityLife/5 {
+		return false
+	}
+	same := &x509.Certificate{}
+	constrain(same, a.names)
+	if !slices.Equal(same.PermittedDNSDomains, before.PermittedDNSDomains) || same.PermittedDNSDomainsCritical != before.PermittedDNSDomainsCritical {
+		return false
+	}
+	a.certificate, a.pem = before, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: before.Raw})
+	return true
 }
 
 func (a *Authority) signSelf() error {

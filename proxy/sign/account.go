@@ -44,6 +44,9 @@ type Account struct {
 	rest  map[string]json.RawMessage
 }
 
+// Email is the account's name.
+func (a *Account) Email() string { return a.email }
+
 // ReadAccount reads the JSON that the console hands out.
 func ReadAccount(text []byte) (*Account, error) {
 	a := &Account{}
