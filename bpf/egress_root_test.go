@@ -13,26 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// frame puts an Ethernet header in front, which BPF_PROG_RUN takes off again.
-func frame(ethertype uint16, packet []byte) []byte {
-	header := binary.BigEndian.AppendUint16(make([]byte, 12), ethertype)
-	return slices.Concat(header, packet, make([]byte, 8))
-}
-
 // packet4 has its header's first byte and fragment field as given; the port is that of TCP and UDP alike.
 func packet4(first byte, fragment uint16, protocol byte, port uint16) []byte {
 	ip := make([]byte, 20)
 	ip[0], ip[9] = first, protocol
 	binary.BigEndian.PutUint16(ip[6:], fragment)
 	copy(ip[16:], []byte{203, 0, 113, 1})
-	return frame(unix.ETH_P_IP, binary.BigEndian.AppendUint16(append(ip, 0, 9), port))
+	return frame(unix.ETH_P_IP, append(binary.BigEndian.AppendUint16(append(ip, 0, 9), port), make([]byte, 16)...))
 }
 
 func packet6(next byte, port uint16) []byte {
 	ip := make([]byte, 40)
 	ip[0], ip[6] = 0x60, next
 	copy(ip[24:], []byte{0x20, 0x01, 0x0d, 0xb8, 15: 1})
-	return frame(unix.ETH_P_IPV6, binary.BigEndian.AppendUint16(append(ip, 0, 9), port))
+	return frame(unix.ETH_P_IPV6, append(binary.BigEndian.AppendUint16(append(ip, 0, 9), port), make([]byte, 16)...))
 }
 
 // jumbo6 is what the kernel makes of a batch of TCP segments that IPv6's length has no room for.

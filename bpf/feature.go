@@ -5,10 +5,12 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +51,38 @@ var floorFeatures = []feature{
 	{"ring buffer map", "5.8", mapType(ebpf.RingBuf)},
 	{"socket storage in socket address hooks", "5.8", helper(ebpf.CGroupSockAddr, asm.FnSkStorageGet)},
 	{"socket storage in sock_create", "5.9", helper(ebpf.CGroupSock, asm.FnSkStorageGet)},
+}
+
+// fenceFeatures are what guards of pods need; without, clsact filters serve.
+var fenceFeatures = []feature{
+	{"programs at a device that outlive their process (tcx links)", "6.6", tcx},
+}
+
+// missingFence tells a kernel without tcx from other faults.
+func missingFence(err error) error {
+	if !errors.Is(err, ErrNotSupported) {
+		return nil
+	}
+	return &FeatureError{Feature: fenceFeatures[0].name, Since: fenceFeatures[0].since, Err: err}
+}
+
+// tcx asks for a link to a device that cannot exist; the library tells what that says from a kernel without.
+func tcx() error {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	l, err := link.AttachTCX(link.TCXOptions{Interface: math.MaxInt32, Program: p, Attach: ebpf.AttachTCXIngress})
+	if err == nil {
+		return l.Close()
+	}
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
 }
 
 // steerFeatures are what the second layer needs.

@@ -31,7 +31,7 @@ func TestFullObjectFromItsKernelOn(t *testing.T) {
 func TestFeaturesSinceTheirKernel(t *testing.T) {
 	version, err := features.LinuxVersionCode()
 	require(t, err)
-	for _, feature := range slices.Concat(floorFeatures, steerFeatures, fullFeatures) {
+	for _, feature := range slices.Concat(floorFeatures, steerFeatures, fullFeatures, fenceFeatures) {
 		var major, minor uint32
 		if _, err := fmt.Sscanf(feature.since, "%d.%d", &major, &minor); err != nil {
 			t.Fatalf("%s: since %q: %v", feature.name, feature.since, err)

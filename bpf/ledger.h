@@ -96,6 +96,12 @@ static __always_inline void keep_suppressed(struct ledger *ledger, __u32 reason,
 	bpf_spin_unlock(&ledger->lock);
 }
 
+/* What refuses is told, but for what a pod's kernel sends by itself for every address it has. */
+static __always_inline bool is_news(enum reason reason)
+{
+	return errno_of(reason) && reason != REASON_MEMBERSHIP;
+}
+
 /* Passes are not counted: egress alone would count every packet. */
 static __always_inline void record(const struct request *request, enum reason reason)
 {
@@ -108,7 +114,7 @@ static __always_inline void record(const struct request *request, enum reason re
 	if (!ledger)
 		return;
 	denial.time = bpf_ktime_get_boot_ns();
-	if (!enter(ledger, reason, denial.time, &denial.suppressed) || !errno_of(reason))
+	if (!enter(ledger, reason, denial.time, &denial.suppressed) || !is_news(reason))
 		return;
 	denial.netns = request->netns;
 	denial.origin = request->origin;

@@ -19,6 +19,7 @@ const (
 	legacyMapAccepted      = "accepted"
 	legacyMapClients       = "clients"
 	legacyMapDenials       = "denials"
+	legacyMapInbounds      = "inbounds"
 	legacyMapInflight      = "inflight"
 	legacyMapLedgers       = "ledgers"
 	legacyMapLeftovers     = "leftovers"
@@ -35,6 +36,8 @@ const (
 	legacyProgSendmsg6     = "sendmsg6"
 	legacyProgSockCreate   = "sock_create"
 	legacyVarDenialType    = "denial_type"
+	legacyVarInboundType   = "inbound_type"
+	legacyVarPeerType      = "peer_type"
 	legacyVarReasonErrno   = "reason_errno"
 	legacyVarShared        = "shared"
 )
@@ -100,6 +103,7 @@ type legacyMapSpecs struct {
 	Accepted  *ebpf.MapSpec `ebpf:"accepted"`
 	Clients   *ebpf.MapSpec `ebpf:"clients"`
 	Denials   *ebpf.MapSpec `ebpf:"denials"`
+	Inbounds  *ebpf.MapSpec `ebpf:"inbounds"`
 	Inflight  *ebpf.MapSpec `ebpf:"inflight"`
 	Ledgers   *ebpf.MapSpec `ebpf:"ledgers"`
 	Leftovers *ebpf.MapSpec `ebpf:"leftovers"`
@@ -112,6 +116,8 @@ type legacyMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type legacyVariableSpecs struct {
 	DenialType  *ebpf.VariableSpec `ebpf:"denial_type"`
+	InboundType *ebpf.VariableSpec `ebpf:"inbound_type"`
+	PeerType    *ebpf.VariableSpec `ebpf:"peer_type"`
 	ReasonErrno *ebpf.VariableSpec `ebpf:"reason_errno"`
 	Shared      *ebpf.VariableSpec `ebpf:"shared"`
 }
@@ -139,6 +145,7 @@ type legacyMaps struct {
 	Accepted  *ebpf.Map `ebpf:"accepted"`
 	Clients   *ebpf.Map `ebpf:"clients"`
 	Denials   *ebpf.Map `ebpf:"denials"`
+	Inbounds  *ebpf.Map `ebpf:"inbounds"`
 	Inflight  *ebpf.Map `ebpf:"inflight"`
 	Ledgers   *ebpf.Map `ebpf:"ledgers"`
 	Leftovers *ebpf.Map `ebpf:"leftovers"`
@@ -151,6 +158,7 @@ func (m *legacyMaps) Close() error {
 		m.Accepted,
 		m.Clients,
 		m.Denials,
+		m.Inbounds,
 		m.Inflight,
 		m.Ledgers,
 		m.Leftovers,
@@ -164,6 +172,8 @@ func (m *legacyMaps) Close() error {
 // It can be passed to loadLegacyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type legacyVariables struct {
 	DenialType  *ebpf.Variable `ebpf:"denial_type"`
+	InboundType *ebpf.Variable `ebpf:"inbound_type"`
+	PeerType    *ebpf.Variable `ebpf:"peer_type"`
 	ReasonErrno *ebpf.Variable `ebpf:"reason_errno"`
 	Shared      *ebpf.Variable `ebpf:"shared"`
 }

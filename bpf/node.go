@@ -138,6 +138,9 @@ func (o *Object) open(cgroup *os.File, sessions uint32) error {
 			return err
 		}
 	}
+	if err := o.loadFence(sessions); err != nil {
+		return err
+	}
 	return o.node.forgetLayouts(layout)
 }
 

@@ -35,6 +35,7 @@ type Object struct {
 	legacy     bool
 	objects    redirectObjects
 	handshakes *ebpf.MapSpec // of one session's in-flight map
+	flows      *ebpf.MapSpec // of one pod's inbound flows
 
 	mu       sync.Mutex
 	prefixes map[uint64][]redirectPrefix // what to delete with a session
@@ -43,7 +44,8 @@ type Object struct {
 	// A link that is garbage-collected closes, and its hook is gone without a word. These are the only references.
 	links []link.Link
 
-	node *node // what outlives the process; nil: nothing
+	node  *node // what outlives the process; nil: nothing
+	fence fenceObjects
 }
 
 // Load puts programs and maps into the kernel; nothing is attached yet. Where the kernel lacks what the full object
@@ -106,14 +108,25 @@ func (o *Object) spec(options Options) (*ebpf.CollectionSpec, error) {
 	if err := spec.Variables[redirectVarShared].Set(options.Shared); err != nil {
 		return nil, fmt.Errorf("set shared: %w", err)
 	}
-	if sessions := options.Sessions; sessions != 0 {
-		spec.Maps[redirectMapSessions].MaxEntries = sessions
-		spec.Maps[redirectMapInflight].MaxEntries = sessions
-		spec.Maps[redirectMapLeftovers].MaxEntries = sessions
-		spec.Maps[redirectMapLedgers].MaxEntries = sessions + 1
-	}
+	sizeMaps(spec, options.Sessions)
 	o.handshakes = spec.Maps[redirectMapInflight].InnerMap
+	o.flows = spec.Maps[redirectMapInbounds].InnerMap
 	return spec, nil
+}
+
+// sizeMaps gives the maps of either object room for that many sessions; 0 leaves them as they are.
+func sizeMaps(spec *ebpf.CollectionSpec, sessions uint32) {
+	if sessions == 0 {
+		return
+	}
+	for name, m := range spec.Maps {
+		switch name {
+		case redirectMapSessions, redirectMapInflight, redirectMapLeftovers, redirectMapInbounds:
+			m.MaxEntries = sessions
+		case redirectMapLedgers:
+			m.MaxEntries = sessions + 1
+		}
+	}
 }
 
 // Legacy says whether the legacy object is loaded: one session, and EPERM for every refusal.
@@ -226,7 +239,7 @@ func (o *Object) Counts(cookie uint64) (Counts, error) {
 func (o *Object) Close() error {
 	err := errors.Join(o.closeLinks(), o.objects.Close())
 	if o.node != nil {
-		err = errors.Join(err, o.node.unlock())
+		err = errors.Join(err, o.fence.Close(), o.node.unlock())
 	}
 	return err
 }

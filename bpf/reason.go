@@ -30,6 +30,13 @@ const (
 	ReasonPacket     = Reason(redirectReasonREASON_PACKET)     // packet neither TCP nor UDP, or with header options
 	ReasonInflight   = Reason(redirectReasonREASON_INFLIGHT)   // in-flight map full; the connection has no origin
 	ReasonOrphan     = Reason(redirectReasonREASON_ORPHAN)     // accepted on the listener without an origin
+
+	// Of guards, which drop packets at the host's end of a pod's link.
+	ReasonUnsolicited = Reason(redirectReasonREASON_UNSOLICITED) // answers no inbound flow
+	ReasonSpoofed     = Reason(redirectReasonREASON_SPOOFED)     // source address is not the pod's
+	ReasonFrame       = Reason(redirectReasonREASON_FRAME)       // neither plain IPv4, IPv6 nor ARP, or tagged
+	ReasonFlows       = Reason(redirectReasonREASON_FLOWS)       // new inbound flow, and no room to note it
+	ReasonMembership  = Reason(redirectReasonREASON_MEMBERSHIP)  // IGMP or MLD report; counted, never told
 )
 
 // Reasons returns every reason, in the order of the C table.

@@ -7,8 +7,9 @@
 
 /*
  * X(name, errno): errno 0 lets the caller go on, any other refuses. Append only: numbers are stored in pinned maps.
- * A refusal in egress is EPERM whatever the row says: the kernel gives cgroup_skb no errno. The last two rows are
+ * A refusal in egress is EPERM whatever the row says: the kernel gives cgroup_skb no errno. INFLIGHT and ORPHAN are
  * found in the handshake, too late to refuse; the proxy closes such a connection, and ECONNRESET is what the agent sees.
+ * From UNSOLICITED on the rows are the fence's, which drops packets: EPERM is only their sign there.
  */
 #define REASON_TABLE(X)                                                                            \
 	X(PASS, 0)                   /* unchanged: loopback, own address, port 53 */                \
@@ -24,7 +25,12 @@
 	X(INTERFACE, ENETUNREACH)    /* packet about to leave by an interface other than lo */      \
 	X(PACKET, EPERM)             /* packet neither TCP nor UDP, or with header options */       \
 	X(INFLIGHT, ECONNRESET)      /* in-flight map full: the connection has no origin */         \
-	X(ORPHAN, ECONNRESET)        /* accepted on the listener without an origin */
+	X(ORPHAN, ECONNRESET)        /* accepted on the listener without an origin */               \
+	X(UNSOLICITED, EPERM)        /* from a pod: packet that answers no inbound flow */          \
+	X(SPOOFED, EPERM)            /* from a pod: source address is not the pod's */              \
+	X(FRAME, EPERM)              /* from a pod: neither plain IPv4, IPv6 nor ARP, or tagged */  \
+	X(FLOWS, EPERM)              /* to a pod: new inbound flow, and no room to note it */       \
+	X(MEMBERSHIP, EPERM)         /* from a pod: IGMP or MLD report; counted, not told */
 
 #define REASON_ENUMERATOR(name, error) REASON_##name,
 #define REASON_ERRNO(name, error) [REASON_##name] = error,

@@ -11,7 +11,8 @@ import (
 
 // The list is part of the interface: the manual has it, and an audit log may be read years later.
 func TestReasonsAreClosed(t *testing.T) {
-	want := "pass redirect origin session protocol device listener undeclared udp storage interface packet inflight orphan"
+	want := "pass redirect origin session protocol device listener undeclared udp storage interface packet inflight orphan " +
+		"unsolicited spoofed frame flows membership"
 	var names []string
 	for _, reason := range Reasons() {
 		names = append(names, reason.String())
@@ -35,7 +36,7 @@ func TestEveryOtherReasonRefuses(t *testing.T) {
 		}
 	}
 	unknown := Reason(len(Reasons()))
-	if unknown.Errno() != syscall.EPERM || unknown.String() != "reason_14" {
+	if unknown.Errno() != syscall.EPERM || unknown.String() != "reason_19" {
 		t.Errorf("unknown reason: %v, %v", unknown, unknown.Errno())
 	}
 }

@@ -29,11 +29,12 @@ SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
 	struct request request = {};
-	struct session *session;
+	struct session *session = session_of(netns_of(ctx));
 	enum reason reason;
 
+	if (is_stranger(session))
+		return ALLOW;
 	read_request4(ctx, &request);
-	session = session_of(request.netns);
 	reason = connect(ctx, session, &request);
 	record(&request, reason);
 	if (errno_of(reason)) {
@@ -54,12 +55,13 @@ SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
 	struct request request = {};
-	struct session *session;
+	struct session *session = session_of(netns_of(ctx));
 	struct address listener;
 	enum reason reason;
 
+	if (is_stranger(session))
+		return ALLOW;
 	read_request6(ctx, &request);
-	session = session_of(request.netns);
 	reason = connect(ctx, session, &request);
 	record(&request, reason);
 	if (errno_of(reason)) {
@@ -83,10 +85,13 @@ SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct request request = {};
+	struct session *session = session_of(netns_of(ctx));
 	enum reason reason;
 
+	if (is_stranger(session))
+		return ALLOW;
 	read_request4(ctx, &request);
-	reason = judge_datagram(session_of(request.netns), &request);
+	reason = judge_datagram(session, &request);
 	record(&request, reason);
 	if (errno_of(reason)) {
 		set_errno(errno_of(reason));
@@ -99,10 +104,13 @@ SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *ctx)
 {
 	struct request request = {};
+	struct session *session = session_of(netns_of(ctx));
 	enum reason reason;
 
+	if (is_stranger(session))
+		return ALLOW;
 	read_request6(ctx, &request);
-	reason = judge_datagram(session_of(request.netns), &request);
+	reason = judge_datagram(session, &request);
 	record(&request, reason);
 	if (errno_of(reason)) {
 		set_errno(errno_of(reason));
@@ -111,12 +119,13 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
-static __always_inline enum reason create(struct bpf_sock *sk, const struct request *request)
+static __always_inline enum reason
+create(struct bpf_sock *sk, const struct session *session, const struct request *request)
 {
 	enum reason reason;
 
-	if (!session_of(request->netns))
-		return judge_stranger();
+	if (!session)
+		return REASON_SESSION;
 	reason = judge_socket(sk->family, sk->type, request->protocol);
 	return reason == REASON_PASS ? mark(sk, request) : reason;
 }
@@ -125,10 +134,13 @@ SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx)
 {
 	struct request request = { .protocol = ctx->protocol, .netns = netns_of(ctx) };
+	struct session *session = session_of(request.netns);
 	enum reason reason;
 
+	if (is_stranger(session))
+		return ALLOW;
 	read_caller(&request);
-	reason = create(ctx, &request);
+	reason = create(ctx, session, &request);
 	record(&request, reason);
 	if (errno_of(reason)) {
 		set_errno(errno_of(reason));
@@ -137,35 +149,50 @@ int sock_create(struct bpf_sock *ctx)
 	return ALLOW;
 }
 
+static __always_inline struct client *sender_of(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return client_of(sk ? bpf_sk_fullsock(sk) : NULL, 0);
+}
+
+static __always_inline void read_sender(const struct client *client, struct request *request)
+{
+	request->netns = client->netns;
+	request->origin.pid = client->origin.pid;
+	request->origin.uid = client->origin.uid;
+	__builtin_memcpy(request->origin.comm, client->origin.comm, sizeof(request->origin.comm));
+}
+
 /*
  * A stream on lo has been judged at connect(), and egress sees every one of its packets: it is let go first. A socket
- * that a session made is nobody else's when the session is gone, so it is refused then even if strangers pass.
+ * that a session made is nobody else's when the session is gone, so it is refused then even if strangers pass. Sockets
+ * that a pod's servers accepted are strangers' here: the SYN came from outside, and the fence knows.
  */
 static __always_inline enum reason leave(struct __sk_buff *skb, struct request *request)
 {
-	bool plain = read_packet(skb, request);
-	struct bpf_sock *sk = skb->sk;
+	struct packet packet = {};
 	struct session *session;
 	struct client *client;
+	bool plain;
 
-	if (plain && request->protocol == IPPROTO_TCP && skb->ifindex == LOOPBACK_IFINDEX)
+	if (shared && !sender_of(skb))
 		return REASON_PASS;
-	sk = sk ? bpf_sk_fullsock(sk) : NULL;
-	client = client_of(sk, 0);
-	if (client) {
-		request->netns = client->netns;
-		request->origin.pid = client->origin.pid;
-		request->origin.uid = client->origin.uid;
-		__builtin_memcpy(request->origin.comm, client->origin.comm, sizeof(request->origin.comm));
-	} else if (shared) {
+	plain = read_packet(skb, 0, &packet);
+	if (plain && packet.protocol == IPPROTO_TCP && skb->ifindex == LOOPBACK_IFINDEX)
 		return REASON_PASS;
-	}
-	if (skb->ifindex != LOOPBACK_IFINDEX)
-		return REASON_INTERFACE;
-	if (!plain)
-		return REASON_PACKET;
+	plain = plain && read_ports(skb, &packet);
+	request->origin.to = packet.to;
+	request->origin.port = packet.to_port;
+	request->own_port = packet.from_port;
+	request->protocol = packet.protocol;
+	client = sender_of(skb);
+	if (client)
+		read_sender(client, request);
 	session = client ? session_of(request->netns) : NULL;
-	return session ? judge_datagram(session, request) : REASON_SESSION;
+	if (skb->ifindex != LOOPBACK_IFINDEX)
+		return judge_departure(session, request, plain, packet.syn && !packet.ack);
+	return plain ? judge_local(session, request) : REASON_PACKET;
 }
 
 SEC("cgroup_skb/egress")

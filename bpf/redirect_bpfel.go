@@ -46,6 +46,18 @@ type redirectDenial struct {
 	Reserved   uint32
 }
 
+type redirectInbound struct {
+	_               structs.HostLayout
+	Seen            uint64
+	Acknowledgement uint32
+	Answered        uint8
+	Established     uint8
+	PeerEnded       uint8
+	PodEnded        uint8
+	Reset           uint8
+	Reserved        [7]uint8
+}
+
 type redirectLedger struct {
 	_    structs.HostLayout
 	Lock struct {
@@ -53,8 +65,8 @@ type redirectLedger struct {
 		Val uint32
 	}
 	Reserved uint32
-	Counts   [14]uint64
-	Windows  [14]struct {
+	Counts   [19]uint64
+	Windows  [19]struct {
 		_          structs.HostLayout
 		Since      uint64
 		Told       uint32
@@ -92,6 +104,14 @@ type redirectOrigin struct {
 	Comm      [16]int8
 }
 
+type redirectPeer struct {
+	_        structs.HostLayout
+	Address  redirectAddress
+	Port     uint16
+	OwnPort  uint16
+	Protocol uint32
+}
+
 type redirectPrefix struct {
 	_       structs.HostLayout
 	Length  uint32
@@ -103,30 +123,37 @@ type redirectPrefix struct {
 type redirectReason uint32
 
 const (
-	redirectReasonREASON_PASS       redirectReason = 0
-	redirectReasonREASON_REDIRECT   redirectReason = 1
-	redirectReasonREASON_ORIGIN     redirectReason = 2
-	redirectReasonREASON_SESSION    redirectReason = 3
-	redirectReasonREASON_PROTOCOL   redirectReason = 4
-	redirectReasonREASON_DEVICE     redirectReason = 5
-	redirectReasonREASON_LISTENER   redirectReason = 6
-	redirectReasonREASON_UNDECLARED redirectReason = 7
-	redirectReasonREASON_UDP        redirectReason = 8
-	redirectReasonREASON_STORAGE    redirectReason = 9
-	redirectReasonREASON_INTERFACE  redirectReason = 10
-	redirectReasonREASON_PACKET     redirectReason = 11
-	redirectReasonREASON_INFLIGHT   redirectReason = 12
-	redirectReasonREASON_ORPHAN     redirectReason = 13
+	redirectReasonREASON_PASS        redirectReason = 0
+	redirectReasonREASON_REDIRECT    redirectReason = 1
+	redirectReasonREASON_ORIGIN      redirectReason = 2
+	redirectReasonREASON_SESSION     redirectReason = 3
+	redirectReasonREASON_PROTOCOL    redirectReason = 4
+	redirectReasonREASON_DEVICE      redirectReason = 5
+	redirectReasonREASON_LISTENER    redirectReason = 6
+	redirectReasonREASON_UNDECLARED  redirectReason = 7
+	redirectReasonREASON_UDP         redirectReason = 8
+	redirectReasonREASON_STORAGE     redirectReason = 9
+	redirectReasonREASON_INTERFACE   redirectReason = 10
+	redirectReasonREASON_PACKET      redirectReason = 11
+	redirectReasonREASON_INFLIGHT    redirectReason = 12
+	redirectReasonREASON_ORPHAN      redirectReason = 13
+	redirectReasonREASON_UNSOLICITED redirectReason = 14
+	redirectReasonREASON_SPOOFED     redirectReason = 15
+	redirectReasonREASON_FRAME       redirectReason = 16
+	redirectReasonREASON_FLOWS       redirectReason = 17
+	redirectReasonREASON_MEMBERSHIP  redirectReason = 18
 )
 
 type redirectSession struct {
 	_         structs.HostLayout
 	Listener4 redirectAddress
 	Listener6 redirectAddress
-	Own4      redirectAddress
-	Own6      redirectAddress
+	Own       [16]redirectAddress
 	Port      uint16
-	Reserved  [3]uint16
+	StubPort  uint16
+	Pod       uint8
+	Unfenced  uint8
+	Reserved  uint16
 }
 
 // Names of all BPF objects in the ELF.
@@ -136,6 +163,7 @@ const (
 	redirectMapAccepted      = "accepted"
 	redirectMapClients       = "clients"
 	redirectMapDenials       = "denials"
+	redirectMapInbounds      = "inbounds"
 	redirectMapInflight      = "inflight"
 	redirectMapLedgers       = "ledgers"
 	redirectMapLeftovers     = "leftovers"
@@ -152,6 +180,8 @@ const (
 	redirectProgSendmsg6     = "sendmsg6"
 	redirectProgSockCreate   = "sock_create"
 	redirectVarDenialType    = "denial_type"
+	redirectVarInboundType   = "inbound_type"
+	redirectVarPeerType      = "peer_type"
 	redirectVarReasonErrno   = "reason_errno"
 	redirectVarShared        = "shared"
 )
@@ -217,6 +247,7 @@ type redirectMapSpecs struct {
 	Accepted  *ebpf.MapSpec `ebpf:"accepted"`
 	Clients   *ebpf.MapSpec `ebpf:"clients"`
 	Denials   *ebpf.MapSpec `ebpf:"denials"`
+	Inbounds  *ebpf.MapSpec `ebpf:"inbounds"`
 	Inflight  *ebpf.MapSpec `ebpf:"inflight"`
 	Ledgers   *ebpf.MapSpec `ebpf:"ledgers"`
 	Leftovers *ebpf.MapSpec `ebpf:"leftovers"`
@@ -229,6 +260,8 @@ type redirectMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type redirectVariableSpecs struct {
 	DenialType  *ebpf.VariableSpec `ebpf:"denial_type"`
+	InboundType *ebpf.VariableSpec `ebpf:"inbound_type"`
+	PeerType    *ebpf.VariableSpec `ebpf:"peer_type"`
 	ReasonErrno *ebpf.VariableSpec `ebpf:"reason_errno"`
 	Shared      *ebpf.VariableSpec `ebpf:"shared"`
 }
@@ -256,6 +289,7 @@ type redirectMaps struct {
 	Accepted  *ebpf.Map `ebpf:"accepted"`
 	Clients   *ebpf.Map `ebpf:"clients"`
 	Denials   *ebpf.Map `ebpf:"denials"`
+	Inbounds  *ebpf.Map `ebpf:"inbounds"`
 	Inflight  *ebpf.Map `ebpf:"inflight"`
 	Ledgers   *ebpf.Map `ebpf:"ledgers"`
 	Leftovers *ebpf.Map `ebpf:"leftovers"`
@@ -268,6 +302,7 @@ func (m *redirectMaps) Close() error {
 		m.Accepted,
 		m.Clients,
 		m.Denials,
+		m.Inbounds,
 		m.Inflight,
 		m.Ledgers,
 		m.Leftovers,
@@ -281,6 +316,8 @@ func (m *redirectMaps) Close() error {
 // It can be passed to loadRedirectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type redirectVariables struct {
 	DenialType  *ebpf.Variable `ebpf:"denial_type"`
+	InboundType *ebpf.Variable `ebpf:"inbound_type"`
+	PeerType    *ebpf.Variable `ebpf:"peer_type"`
 	ReasonErrno *ebpf.Variable `ebpf:"reason_errno"`
 	Shared      *ebpf.Variable `ebpf:"shared"`
 }

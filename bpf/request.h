@@ -22,6 +22,8 @@ struct request {
 	__u64 netns;
 	__u32 device;   /* ifindex the socket is bound to, 0 if none */
 	__u32 protocol; /* IPPROTO_* */
+	__u16 own_port; /* host order */
+	__u16 reserved[3];
 };
 
 /* Only in hooks that run in the caller's own context: not in sock_ops, not in egress. */
@@ -41,8 +43,10 @@ static __always_inline void read_socket(struct bpf_sock_addr *ctx, struct reques
 	request->protocol = ctx->protocol;
 	request->origin.port = bpf_ntohs((__be16)ctx->user_port);
 	request->origin.cookie = bpf_get_socket_cookie(ctx);
-	if (sk)
+	if (sk) {
 		request->device = sk->bound_dev_if;
+		request->own_port = sk->src_port;
+	}
 }
 
 static __always_inline void read_request4(struct bpf_sock_addr *ctx, struct request *request)

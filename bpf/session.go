@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 )
@@ -42,6 +43,9 @@ func (o *Object) AddSession(cookie uint64, session Session) error {
 	key, err := o.key(cookie)
 	if err != nil {
 		return fmt.Errorf("add session: %w", err)
+	}
+	if o.legacy && session.Pod {
+		return fmt.Errorf("add session: pods: %w", ErrNotSupported)
 	}
 	value, prefixes, err := session.encode(key)
 	if err != nil {
@@ -83,6 +87,9 @@ func (o *Object) replace(key uint64, value *redirectSession, prefixes []redirect
 	before := o.prefixes[key]
 	o.prefixes[key] = slices.Concat(before, prefixes)
 	o.mu.Unlock()
+	if err := o.storeFlows(key, value); err != nil {
+		return err
+	}
 	if err := o.activate(key, value, prefixes); err != nil {
 		return err
 	}
@@ -96,6 +103,15 @@ func (o *Object) replace(key uint64, value *redirectSession, prefixes []redirect
 	o.prefixes[key] = prefixes
 	o.mu.Unlock()
 	return errors.Join(errs...)
+}
+
+// storeFlows gives a session that was no pod before its map of inbound flows.
+func (o *Object) storeFlows(key uint64, value *redirectSession) error {
+	var id uint32
+	if err := o.objects.Inbounds.Lookup(key, &id); value.Pod == 0 || err == nil {
+		return nil
+	}
+	return storeInner(o.objects.Inbounds, key, o.flows)
 }
 
 // reserve holds a key for a session that is about to be stored, which takes long and is done without the lock: the
@@ -126,12 +142,27 @@ func (o *Object) store(key uint64, value *redirectSession, prefixes []redirectPr
 	if err := o.objects.Leftovers.Put(key, &redirectLeftovers{}); err != nil {
 		return fmt.Errorf("store leftovers: %w", err)
 	}
-	if !o.takeFirst(key) {
-		if err := o.storeHandshakes(o.objects.Inflight, key); err != nil {
-			return fmt.Errorf("store handshakes: %w", err)
-		}
+	if err := o.storeMaps(key, value); err != nil {
+		return err
 	}
 	return o.activate(key, value, prefixes)
+}
+
+// storeMaps stores the session's own maps side by side: each has to wait for a grace period.
+func (o *Object) storeMaps(key uint64, value *redirectSession) error {
+	var errs [2]error
+	var wg sync.WaitGroup
+	if !o.takeFirst(key) {
+		wg.Go(func() { errs[0] = o.storeHandshakes(o.objects.Inflight, key) })
+	}
+	if value.Pod != 0 {
+		wg.Go(func() { errs[1] = storeInner(o.objects.Inbounds, key, o.flows) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("store maps: %w", err)
+	}
+	return nil
 }
 
 func (o *Object) activate(key uint64, value *redirectSession, prefixes []redirectPrefix) error {
@@ -148,12 +179,16 @@ func (o *Object) activate(key uint64, value *redirectSession, prefixes []redirec
 
 // storeHandshakes gives the session an in-flight map of its own. The outer map holds a reference to it.
 func (o *Object) storeHandshakes(inflight *ebpf.Map, key uint64) error {
-	handshakes, err := ebpf.NewMap(o.handshakes.Copy())
+	return storeInner(inflight, key, o.handshakes)
+}
+
+func storeInner(outer *ebpf.Map, key uint64, spec *ebpf.MapSpec) error {
+	inner, err := ebpf.NewMap(spec.Copy())
 	if err != nil {
 		return err
 	}
-	defer handshakes.Close()
-	return inflight.Put(key, handshakes)
+	defer inner.Close()
+	return outer.Put(key, inner)
 }
 
 // RemoveSession forgets the session: its namespace is refused from now on, or, with [Options.Shared], a stranger's. It is
@@ -189,7 +224,7 @@ func (o *Object) remove(key uint64) error {
 
 // perSession are the maps beside sessions that have an entry for each.
 func (o *Object) perSession() []*ebpf.Map {
-	return []*ebpf.Map{o.objects.Inflight, o.objects.Leftovers, o.objects.Ledgers}
+	return []*ebpf.Map{o.objects.Inflight, o.objects.Inbounds, o.objects.Leftovers, o.objects.Ledgers}
 }
 
 func forget(m *ebpf.Map, key any) error {
@@ -211,8 +246,8 @@ func (o *Object) key(cookie uint64) (uint64, error) {
 }
 
 func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error) {
-	if s.Pod || s.Unfenced || s.StubPort != 0 || len(s.Own) != 0 {
-		return nil, nil, fmt.Errorf("pod: %w", ErrNotSupported)
+	if s.Unfenced && !s.Pod {
+		return nil, nil, errors.New("unfenced without a pod")
 	}
 	if s.Port == 0 {
 		return nil, nil, errors.New("listener port is 0")
@@ -220,7 +255,7 @@ func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error)
 	if !s.Listener4.IsLoopback() && !s.Listener6.IsLoopback() {
 		return nil, nil, errors.New("no listener on loopback")
 	}
-	value := &redirectSession{Port: s.Port}
+	value := &redirectSession{Port: s.Port, StubPort: s.StubPort, Pod: flag(s.Pod), Unfenced: flag(s.Unfenced)}
 	for _, field := range []struct {
 		name    string
 		to      *redirectAddress
@@ -228,7 +263,7 @@ func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error)
 		is4     bool
 	}{
 		{"listener4", &value.Listener4, s.Listener4, true}, {"listener6", &value.Listener6, s.Listener6, false},
-		{"own4", &value.Own4, s.Own4, true}, {"own6", &value.Own6, s.Own6, false},
+		{"own4", nil, s.Own4, true}, {"own6", nil, s.Own6, false},
 	} {
 		if !field.address.IsValid() {
 			continue
@@ -236,10 +271,44 @@ func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error)
 		if field.address.Unmap().Is4() != field.is4 {
 			return nil, nil, fmt.Errorf("%s: %s is of the other family", field.name, field.address)
 		}
-		*field.to = encodeAddress(field.address)
+		if field.to != nil { // own addresses have a list
+			*field.to = encodeAddress(field.address)
+		}
+	}
+	if err := encodeOwn(value, append([]netip.Addr{s.Own4, s.Own6}, s.Own...)); err != nil {
+		return nil, nil, err
 	}
 	prefixes, err := encodePrefixes(key, append([]netip.Prefix{s.Synthetic4, s.Synthetic6}, s.Declared...))
 	return value, prefixes, err
+}
+
+func flag(set bool) uint8 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// encodeOwn skips absent addresses and joins equal ones. The list in the kernel ends at the first that is zero.
+func encodeOwn(value *redirectSession, addresses []netip.Addr) error {
+	var own []netip.Addr
+	for _, address := range addresses {
+		address = address.Unmap().WithZone("")
+		if !address.IsValid() || slices.Contains(own, address) {
+			continue
+		}
+		if address.IsUnspecified() {
+			return fmt.Errorf("own address %s is none", address)
+		}
+		own = append(own, address)
+	}
+	if len(own) > len(value.Own) {
+		return fmt.Errorf("%d own addresses: more than %d", len(own), len(value.Own))
+	}
+	for i, address := range own {
+		value.Own[i] = encodeAddress(address)
+	}
+	return nil
 }
 
 // encodePrefixes skips absent prefixes and joins equal ones.

@@ -5,14 +5,18 @@
 
 #include "address.h"
 
+enum { OWN_ADDRESSES = 16 };
+
 /* An address left zero is absent; connections that need an absent listener are refused. */
 struct session {
-	struct address listener4; /* v4-mapped */
+	struct address listener4;          /* v4-mapped */
 	struct address listener6;
-	struct address own4;      /* v4-mapped */
-	struct address own6;
-	__u16 port;               /* of both listeners, host order */
-	__u16 reserved[3];
+	struct address own[OWN_ADDRESSES]; /* beside loopback; up to the first that is zero */
+	__u16 port;                        /* of both listeners, host order */
+	__u16 stub_port;                   /* of a pod's DNS stub; 0: none */
+	__u8 pod;                          /* has interfaces: what answers an inbound flow may leave */
+	__u8 unfenced;                     /* nobody notes inbound flows: nftables judges what leaves */
+	__u16 reserved;
 };
 
 struct {
@@ -54,6 +58,12 @@ static __always_inline struct session *session_of(__u64 netns)
 	return bpf_map_lookup_elem(&sessions, &netns);
 }
 
+/* Asked before anything else is read: at the root of a machine's cgroups most callers are strangers. */
+static __always_inline bool is_stranger(const struct session *session)
+{
+	return shared && !session;
+}
+
 static __always_inline bool is_declared(__u64 netns, const struct address *to)
 {
 	struct prefix key = {
@@ -66,10 +76,18 @@ static __always_inline bool is_declared(__u64 netns, const struct address *to)
 	return bpf_map_lookup_elem(&prefixes, &key) != NULL;
 }
 
+static __always_inline bool is_assigned(const struct session *session, const struct address *address)
+{
+	for (int i = 0; i < OWN_ADDRESSES && !is_unspecified(&session->own[i]); i++)
+		if (is_equal(address, &session->own[i]))
+			return true;
+	return false;
+}
+
 /* Addresses on which the agent may run servers of its own. */
 static __always_inline bool is_own(const struct session *session, const struct address *to)
 {
-	return is_loopback(to) || is_unspecified(to) || is_equal(to, &session->own4) || is_equal(to, &session->own6);
+	return is_loopback(to) || is_unspecified(to) || is_assigned(session, to);
 }
 
 #endif

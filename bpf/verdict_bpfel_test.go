@@ -32,6 +32,22 @@ type verdictArrival struct {
 	_          [4]byte
 }
 
+type verdictLedger struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Reserved uint32
+	Counts   [19]uint64
+	Windows  [19]struct {
+		_          structs.HostLayout
+		Since      uint64
+		Told       uint32
+		Suppressed uint32
+	}
+}
+
 type verdictPrefix struct {
 	_       structs.HostLayout
 	Length  uint32
@@ -46,6 +62,8 @@ type verdictQuestion struct {
 	Family  uint32
 	Type    uint32
 	Known   uint32
+	Broken  uint32
+	Starts  uint32
 	Session verdictSession
 	Request struct {
 		_      structs.HostLayout
@@ -63,35 +81,47 @@ type verdictQuestion struct {
 		Netns    uint64
 		Device   uint32
 		Protocol uint32
+		OwnPort  uint16
+		Reserved [3]uint16
 	}
 }
 
 type verdictRule uint32
 
 const (
-	verdictRuleRULE_SOCKET   verdictRule = 0
-	verdictRuleRULE_CONNECT  verdictRule = 1
-	verdictRuleRULE_DATAGRAM verdictRule = 2
+	verdictRuleRULE_SOCKET    verdictRule = 0
+	verdictRuleRULE_CONNECT   verdictRule = 1
+	verdictRuleRULE_DATAGRAM  verdictRule = 2
+	verdictRuleRULE_LOCAL     verdictRule = 3
+	verdictRuleRULE_DEPARTURE verdictRule = 4
 )
 
 type verdictSession struct {
 	_         structs.HostLayout
 	Listener4 verdictAddress
 	Listener6 verdictAddress
-	Own4      verdictAddress
-	Own6      verdictAddress
+	Own       [16]verdictAddress
 	Port      uint16
-	Reserved  [3]uint16
+	StubPort  uint16
+	Pod       uint8
+	Unfenced  uint8
+	Reserved  uint16
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	verdictMapDenials      = "denials"
+	verdictMapInbounds     = "inbounds"
+	verdictMapLedgers      = "ledgers"
 	verdictMapPrefixes     = "prefixes"
 	verdictMapSessions     = "sessions"
 	verdictProgJudge       = "judge"
 	verdictVarArrivalType  = "arrival_type"
+	verdictVarDenialType   = "denial_type"
+	verdictVarInboundType  = "inbound_type"
+	verdictVarPeerType     = "peer_type"
 	verdictVarQuestionType = "question_type"
 	verdictVarReasonErrno  = "reason_errno"
 	verdictVarShared       = "shared"
@@ -146,6 +176,9 @@ type verdictProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type verdictMapSpecs struct {
+	Denials  *ebpf.MapSpec `ebpf:"denials"`
+	Inbounds *ebpf.MapSpec `ebpf:"inbounds"`
+	Ledgers  *ebpf.MapSpec `ebpf:"ledgers"`
 	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
 	Sessions *ebpf.MapSpec `ebpf:"sessions"`
 }
@@ -155,6 +188,9 @@ type verdictMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type verdictVariableSpecs struct {
 	ArrivalType  *ebpf.VariableSpec `ebpf:"arrival_type"`
+	DenialType   *ebpf.VariableSpec `ebpf:"denial_type"`
+	InboundType  *ebpf.VariableSpec `ebpf:"inbound_type"`
+	PeerType     *ebpf.VariableSpec `ebpf:"peer_type"`
 	QuestionType *ebpf.VariableSpec `ebpf:"question_type"`
 	ReasonErrno  *ebpf.VariableSpec `ebpf:"reason_errno"`
 	Shared       *ebpf.VariableSpec `ebpf:"shared"`
@@ -180,12 +216,18 @@ func (o *verdictObjects) Close() error {
 //
 // It can be passed to loadVerdictObjects or ebpf.CollectionSpec.LoadAndAssign.
 type verdictMaps struct {
+	Denials  *ebpf.Map `ebpf:"denials"`
+	Inbounds *ebpf.Map `ebpf:"inbounds"`
+	Ledgers  *ebpf.Map `ebpf:"ledgers"`
 	Prefixes *ebpf.Map `ebpf:"prefixes"`
 	Sessions *ebpf.Map `ebpf:"sessions"`
 }
 
 func (m *verdictMaps) Close() error {
 	return _VerdictClose(
+		m.Denials,
+		m.Inbounds,
+		m.Ledgers,
 		m.Prefixes,
 		m.Sessions,
 	)
@@ -196,6 +238,9 @@ func (m *verdictMaps) Close() error {
 // It can be passed to loadVerdictObjects or ebpf.CollectionSpec.LoadAndAssign.
 type verdictVariables struct {
 	ArrivalType  *ebpf.Variable `ebpf:"arrival_type"`
+	DenialType   *ebpf.Variable `ebpf:"denial_type"`
+	InboundType  *ebpf.Variable `ebpf:"inbound_type"`
+	PeerType     *ebpf.Variable `ebpf:"peer_type"`
 	QuestionType *ebpf.Variable `ebpf:"question_type"`
 	ReasonErrno  *ebpf.Variable `ebpf:"reason_errno"`
 	Shared       *ebpf.Variable `ebpf:"shared"`

@@ -63,7 +63,9 @@ func question(rule verdictRule, protocol uint32, device uint32, to string) verdi
 	q := verdictQuestion{Rule: rule, Known: 1}
 	q.Session.Port = encoded.Port
 	q.Session.Listener4, q.Session.Listener6 = verdictAddress(encoded.Listener4), verdictAddress(encoded.Listener6)
-	q.Session.Own4, q.Session.Own6 = verdictAddress(encoded.Own4), verdictAddress(encoded.Own6)
+	for i, own := range encoded.Own {
+		q.Session.Own[i] = verdictAddress(own)
+	}
 	q.Request.Netns = testCookie
 	q.Request.Protocol = protocol
 	q.Request.Device = device

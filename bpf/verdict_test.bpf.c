@@ -4,13 +4,15 @@
 /* For BPF_PROG_RUN: puts the question in a packet to the rules, and returns the reason they give. */
 #include "verdict.h"
 
-enum rule { RULE_SOCKET, RULE_CONNECT, RULE_DATAGRAM };
+enum rule { RULE_SOCKET, RULE_CONNECT, RULE_DATAGRAM, RULE_LOCAL, RULE_DEPARTURE };
 
 struct question {
 	enum rule rule;
 	__u32 family; /* RULE_SOCKET only, as is type */
 	__u32 type;
 	__u32 known;  /* 0: the namespace is no session */
+	__u32 broken; /* RULE_DEPARTURE only, as is starts: the packet is not plain */
+	__u32 starts;
 	struct session session;
 	struct request request;
 };
@@ -46,10 +48,19 @@ int judge(struct __sk_buff *skb)
 		return -1;
 	if (question.rule == RULE_SOCKET)
 		return judge_socket(question.family, question.type, question.request.protocol);
+	if (!question.known)
+		session = NULL;
+	if (is_stranger(session))
+		return REASON_PASS;
 	if (question.rule == RULE_CONNECT)
-		return question.known ? judge_connect(session, &question.request) : judge_connect(NULL, &question.request);
+		return session ? judge_connect(session, &question.request) : judge_connect(NULL, &question.request);
 	if (question.rule == RULE_DATAGRAM)
-		return question.known ? judge_datagram(session, &question.request) : judge_datagram(NULL, &question.request);
+		return session ? judge_datagram(session, &question.request) : judge_datagram(NULL, &question.request);
+	if (question.rule == RULE_LOCAL)
+		return session ? judge_local(session, &question.request) : judge_local(NULL, &question.request);
+	if (question.rule == RULE_DEPARTURE)
+		return session ? judge_departure(session, &question.request, !question.broken, question.starts)
+			       : judge_departure(NULL, &question.request, !question.broken, question.starts);
 	return -1;
 }
 

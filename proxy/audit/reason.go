@@ -23,6 +23,13 @@ const (
 	ReasonInflight   Reason = "inflight"
 	ReasonOrphan     Reason = "orphan"
 
+	// The kernel half's fence at the host's end of a pod's link.
+	ReasonUnsolicited Reason = "unsolicited"
+	ReasonSpoofed     Reason = "spoofed"
+	ReasonFrame       Reason = "frame"
+	ReasonFlows       Reason = "flows"
+	ReasonMembership  Reason = "membership"
+
 	// The name stub.
 	ReasonNameNotAllowed Reason = "name_not_allowed"
 	ReasonQueryType      Reason = "query_type"
@@ -111,6 +118,12 @@ var reasons = [...]Entry{
 	{ReasonPacket, "a packet that is neither TCP nor an allowed UDP datagram"},
 	{ReasonInflight, "too many connections began at once for the kernel to remember where this one was going"},
 	{ReasonOrphan, "a connection reached the proxy's listener without a destination"},
+
+	{ReasonUnsolicited, "a packet left a pod that answers nothing that came to it"},
+	{ReasonSpoofed, "a packet left a pod with a source address that is not the pod's"},
+	{ReasonFrame, "a frame left a pod that is neither plain IPv4, IPv6 nor ARP, or has a VLAN tag"},
+	{ReasonFlows, "a packet for a pod was dropped because too many flows reach the pod at once to note another"},
+	{ReasonMembership, "a multicast membership report of a pod's kernel was dropped; counted, never recorded by itself"},
 
 	{ReasonNameNotAllowed, "a name was asked for that no rule could allow"},
 	{ReasonQueryType, "a record type other than A and AAAA was asked for"},

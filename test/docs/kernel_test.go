@@ -24,6 +24,8 @@ var instead = map[string]string{
 	"socket storage in socket address hooks": "`run` refuses to start",
 	"socket storage in sock_create":          "`run` refuses to start",
 	"sk_lookup programs":                     "`run` refuses to start",
+
+	"programs at a device that outlive their process (tcx links)": "clsact filters",
 }
 
 // featureTable is the table of bpf/feature.go, which is not exported.
@@ -34,6 +36,7 @@ func featureTable(t *testing.T) string {
 		{"floorFeatures", "both objects"},
 		{"fullFeatures", "full object"},
 		{"steerFeatures", "second layer"},
+		{"fenceFeatures", "guards of pods"},
 	} {
 		for _, row := range rows(t, code.value(t, list.variable)) {
 			if len(row) < 2 || instead[row[0]] == "" {
@@ -68,6 +71,8 @@ func errnoTable(*testing.T) string {
 			legacy = full
 		case bpf.ReasonInterface: // egress alone
 			full = legacy
+		case bpf.ReasonUnsolicited, bpf.ReasonSpoofed, bpf.ReasonFrame, bpf.ReasonFlows, bpf.ReasonMembership:
+			full, legacy = "the packet is dropped", "no pods"
 		case bpf.ReasonUDP:
 			full += "; on a connected socket EPERM"
 		}

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package bpf
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// loopbackIndex is the device that BPF_PROG_RUN puts packets on.
+const loopbackIndex = 1
+
+const (
+	podCookie = 77
+	pod4      = "10.9.0.2"
+	pod6      = "fd09::2"
+	peer4     = "192.0.2.9"
+	peer6     = "2001:db8::9"
+	podLink   = "fe80::2"
+)
+
+// podSession is what a daemon knows of a pod.
+func podSession() Session {
+	session := syntheticSession()
+	session.Own4, session.Own6 = netip.Addr{}, netip.Addr{}
+	session.Own = []netip.Addr{netip.MustParseAddr(pod4), netip.MustParseAddr(pod6), netip.MustParseAddr(podLink)}
+	session.Pod = true
+	session.StubPort = 982
+	return session
+}
+
+// gate drives the fence's programs with packets that no device has.
+type gate struct {
+	t      *testing.T
+	object *Object
+}
+
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	object, err := OpenNode(nodeDir(t), newCgroup(t), 16)
+	require(t, err)
+	t.Cleanup(func() { require(t, object.RemoveNode()) })
+	require(t, object.AddSession(podCookie, podSession()))
+	require(t, object.admitDevice(podCookie, loopbackIndex))
+	return &gate{t, object}
+}
+
+func (g *gate) counts() Counts {
+	g.t.Helper()
+	counts, err := g.object.Counts(podCookie)
+	require(g.t, err)
+	return counts
+}
+
+// run returns the reason of one packet's verdict.
+func (g *gate) run(program *ebpf.Program, data []byte) Reason {
+	g.t.Helper()
+	before := g.counts()
+	verdict, err := program.Run(&ebpf.RunOptions{Data: data})
+	require(g.t, err)
+	after := g.counts()
+	for _, reason := range Reasons() {
+		if after[reason] != before[reason] {
+			if verdict != 2 {
+				g.t.Errorf("verdict %d of a packet counted as %v", int32(verdict), reason)
+			}
+			return reason
+		}
+	}
+	if verdict != math.MaxUint32 {
+		g.t.Errorf("verdict %d of a packet that was not counted", verdict)
+	}
+	return ReasonPass
+}
+
+func (g *gate) out(p packet) Reason { g.t.Helper(); return g.run(g.object.fence.FromPod, p.bytes()) }
+func (g *gate) in(p packet) Reason  { g.t.Helper(); return g.run(g.object.fence.ToPod, p.bytes()) }
+
+func (g *gate) passes(what string, got Reason) {
+	g.t.Helper()
+	g.is(what, got, ReasonPass)
+}
+
+func (g *gate) is(what string, got, want Reason) {
+	g.t.Helper()
+	if got != want {
+		g.t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+// flows is the pod's table.
+func (g *gate) flows() *ebpf.Map {
+	g.t.Helper()
+	var id ebpf.MapID
+	require(g.t, g.object.objects.Inbounds.Lookup(uint64(podCookie), &id))
+	flows, err := ebpf.NewMapFromID(id)
+	require(g.t, err)
+	g.t.Cleanup(func() { flows.Close() })
+	return flows
+}
+
+// age lets time pass for all flows.
+func (g *gate) age(by time.Duration) {
+	g.t.Helper()
+	flows := g.flows()
+	var peer redirectPeer
+	var inbound redirectInbound
+	aged := map[redirectPeer]redirectInbound{}
+	for entries := flows.Iterate(); entries.Next(&peer, &inbound); {
+		inbound.Seen -= uint64(by)
+		aged[peer] = inbound
+	}
+	for peer, inbound := range aged {
+		require(g.t, flows.Put(&peer, &inbound))
+	}
+}
+
+func tcpIn(from, to string) packet {
+	return packet{from: from, to: to, protocol: tcp, ports: [2]uint16{40000, 80}}
+}
+
+func udpIn(from, to string) packet {
+	return packet{from: from, to: to, protocol: udp, ports: [2]uint16{40000, 53}}
+}
+
+var pairs = [][2]string{{peer4, pod4}, {peer6, pod6}}
+
+func TestFenceLetsAnswersOut(t *testing.T) {
+	for _, pair := range pairs {
+		t.Run(pair[0], func(t *testing.T) {
+			g := newGate(t)
+			flow := tcpIn(pair[0], pair[1])
+			g.is("answer to nobody", g.out(flow.reversed().with(syn|ack, 1, 1)), ReasonUnsolicited)
+			g.passes("syn", g.in(flow.with(syn, 100, 0)))
+			g.passes("answer", g.out(flow.reversed().with(syn|ack, 500, 101)))
+			g.passes("third", g.in(flow.with(ack, 101, 501)))
+			g.passes("data", g.out(flow.reversed().with(ack, 501, 101)))
+			g.is("connection back", g.out(flow.reversed().with(syn, 9, 0)), ReasonUnsolicited)
+			other := flow
+			other.ports[1] = 81
+			g.is("from another port", g.out(other.reversed().with(ack, 1, 1)), ReasonUnsolicited)
+			other = flow
+			other.ports[0]++
+			g.is("to another port", g.out(other.reversed().with(ack, 1, 1)), ReasonUnsolicited)
+			datagram := udpIn(pair[0], pair[1])
+			datagram.ports = flow.ports
+			g.is("of another protocol", g.out(datagram.reversed()), ReasonUnsolicited)
+			g.passes("datagram", g.in(datagram))
+			g.passes("its answer", g.out(datagram.reversed()))
+		})
+	}
+}
+
+// Only a SYN begins a flow: what else comes may answer what somebody else sent in the pod's name.
+func TestOnlySynBeginsAFlow(t *testing.T) {
+	g := newGate(t)
+	flow := tcpIn(peer4, pod4)
+	for _, flags := range []byte{0, ack, syn | ack, rst, fin, syn | rst, syn | fin} {
+		g.passes("in", g.in(flow.with(flags, 1, 1)))
+		g.is(fmt.Sprintf("flags %#x", flags), g.out(flow.reversed().with(ack, 1, 1)), ReasonUnsolicited)
+	}
+	flow.to = "10.9.0.3"
+	g.passes("flooded by a bridge", g.in(flow.with(syn, 1, 0)))
+	if n, err := count(g.flows()); n != 0 || err != nil {
+		t.Errorf("%d flows noted: %v", n, err)
+	}
+}
+
+func TestFenceAnswersPings(t *testing.T) {
+	for _, test := range []struct {
+		pair           [2]string
+		protocol       byte
+		request, reply byte
+	}{
+		{pairs[0], unix.IPPROTO_ICMP, 8, 0},
+		{pairs[1], unix.IPPROTO_ICMPV6, 128, 129},
+	} {
+		g := newGate(t)
+		ping := packet{from: test.pair[0], to: test.pair[1], protocol: test.protocol, body: icmp(test.request, 7<<16|1)}
+		pong := packet{from: test.pair[1], to: test.pair[0], protocol: test.protocol, body: icmp(test.reply, 7<<16|1)}
+		g.is("reply to nobody", g.out(pong), ReasonUnsolicited)
+		g.passes("request", g.in(ping))
+		g.passes("reply", g.out(pong))
+		pong.body = icmp(test.reply, 8<<16|1)
+		g.is("reply to another", g.out(pong), ReasonUnsolicited)
+		pong.body = icmp(test.request, 7<<16|1)
+		g.is("request out", g.out(pong), ReasonUnsolicited)
+	}
+}
+
+// An error goes to whom it is about, about a packet of a noted flow.
+func TestFenceLetsErrorsOut(t *testing.T) {
+	for _, test := range []struct {
+		pair        [2]string
+		protocol    byte
+		unreachable byte
+		redirect    byte
+	}{
+		{pairs[0], unix.IPPROTO_ICMP, 3, 5},
+		{pairs[1], unix.IPPROTO_ICMPV6, 1, 137},
+	} {
+		g := newGate(t)
+		flow := udpIn(test.pair[0], test.pair[1])
+		g.passes("datagram", g.in(flow))
+		quote := flow.bytes()[14:]
+		tell := func(kind byte, quote []byte) packet {
+			return packet{from: test.pair[1], to: test.pair[0], protocol: test.protocol, body: icmp(kind, 0, quote...)}
+		}
+		g.passes("port unreachable", g.out(tell(test.unreachable, quote)))
+		g.is("redirect", g.out(tell(test.redirect, quote)), ReasonUnsolicited)
+		g.is("half a quote", g.out(tell(test.unreachable, quote[:18])), ReasonUnsolicited)
+		flow.ports[0]++
+		g.is("about another flow", g.out(tell(test.unreachable, flow.bytes()[14:])), ReasonUnsolicited)
+		elsewhere := tell(test.unreachable, quote)
+		elsewhere.to = map[string]string{peer4: "192.0.2.10", peer6: "2001:db8::10"}[test.pair[0]]
+		g.is("to another", g.out(elsewhere), ReasonUnsolicited)
+	}
+}
+
+// K6: what root in a pod can put on its link.
+func TestFenceDropsTheRest(t *testing.T) {
+	g := newGate(t)
+	in4, in6 := udpIn(peer4, pod4), udpIn(peer6, pod6)
+	g.passes("datagram", g.in(in4))
+	g.passes("datagram", g.in(in6))
+	out4, out6 := in4.reversed(), in6.reversed()
+	edit := func(p packet, change func(*packet)) []byte { change(&p); return p.bytes() }
+	for _, test := range []struct {
+		name string
+		data []byte
+		want Reason
+	}{
+		{"another's address", edit(out4, func(p *packet) { p.from = "10.9.0.3" }), ReasonSpoofed},
+		{"another's address in IPv6", edit(out6, func(p *packet) { p.from = "fd09::3" }), ReasonSpoofed},
+		{"loopback's address", edit(out4, func(p *packet) { p.from = "127.0.0.1" }), ReasonSpoofed},
+		{"no address", edit(out4, func(p *packet) { p.from = "0.0.0.0" }), ReasonSpoofed},
+		{"first fragment", edit(out4, func(p *packet) { p.fragment = 0x2000 }), ReasonPacket},
+		{"later fragment", edit(out4, func(p *packet) { p.fragment = 1 }), ReasonPacket},
+		{"may not be fragmented", edit(out4, func(p *packet) { p.fragment = 0x4000 }), ReasonPass},
+		{"options", edit(out4, func(p *packet) { p.options = []byte{131, 3, 4, 0} }), ReasonPacket},
+		{"fragment header", edit(out6, func(p *packet) { p.next, p.extend = 44, []byte{udp, 0, 0, 1, 0, 0, 0, 1} }), ReasonUnsolicited},
+		{"routing header", edit(out6, func(p *packet) { p.next, p.extend = 43, make([]byte, 8) }), ReasonUnsolicited},
+		{"destination options", edit(out6, func(p *packet) { p.next, p.extend = 60, []byte{udp, 0, 1, 4, 0, 0, 0, 0} }), ReasonUnsolicited},
+		{"hop-by-hop options", edit(out6, func(p *packet) { p.next, p.extend = 0, []byte{udp, 0, 5, 2, 0, 0, 1, 0} }), ReasonPacket},
+		{"tunnel", edit(out4, func(p *packet) { p.protocol = unix.IPPROTO_IPIP }), ReasonUnsolicited},
+		{"sctp", edit(out4, func(p *packet) { p.protocol = unix.IPPROTO_SCTP }), ReasonUnsolicited},
+		{"udplite", edit(out4, func(p *packet) { p.protocol = unix.IPPROTO_UDPLITE }), ReasonUnsolicited},
+		{"dns", edit(out4, func(p *packet) { p.to, p.ports = "8.8.8.8", [2]uint16{9, 53} }), ReasonUnsolicited},
+		{"half a header", out4.bytes()[:14+22], ReasonUnsolicited},
+		{"broadcast", edit(out4, func(p *packet) { p.to = "255.255.255.255" }), ReasonUnsolicited},
+		{"multicast", edit(out4, func(p *packet) { p.to = "224.0.0.251" }), ReasonUnsolicited},
+		{"igmp", edit(out4, func(p *packet) { p.to, p.protocol, p.options = "224.0.0.22", 2, []byte{0x94, 4, 0, 0} }), ReasonMembership},
+		{"mld", edit(out6, func(p *packet) { p.to, p.next, p.extend = "ff02::16", 0, []byte{58, 0, 5, 2, 0, 0, 1, 0} }), ReasonMembership},
+		{"version 5", edit(out4, func(p *packet) { p.options = make([]byte, 64) }), ReasonPacket},
+		{"vlan", frame(unix.ETH_P_8021Q, append([]byte{0, 5, 8, 0}, out4.bytes()[14:]...)), ReasonFrame},
+		{"qinq", frame(unix.ETH_P_8021AD, append([]byte{0, 5, 8, 0}, out4.bytes()[14:]...)), ReasonFrame},
+		{"lldp", frame(0x88cc, make([]byte, 50)), ReasonFrame},
+		{"mpls", frame(0x8847, make([]byte, 50)), ReasonFrame},
+		{"pppoe", frame(0x8864, make([]byte, 50)), ReasonFrame},
+		{"a frame of 802.3", frame(46, make([]byte, 50)), ReasonFrame},
+		{"arp", arp(1, pod4, "10.9.0.1"), ReasonPass},
+		{"arp reply", arp(2, pod4, "10.9.0.1"), ReasonPass},
+		{"arp probe", arp(1, "0.0.0.0", pod4), ReasonPass},
+		{"arp for the gateway", arp(2, "10.9.0.1", "10.9.0.7"), ReasonSpoofed},
+		{"arp with a letter in it", arp(1, pod4, "10.9.0.1", []byte("dear neighbour, ")...), ReasonFrame},
+		{"rarp", arp(3, pod4, "10.9.0.1"), ReasonFrame},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := &gate{t, g.object}
+			g.is("from the pod", g.run(g.object.fence.FromPod, test.data), test.want)
+		})
+	}
+}
+
+// solicitation is a message of neighbour discovery, with a link-layer address.
+func solicitation(kind byte, from, to, target string) packet {
+	body := append(icmp(kind, 0), netip.MustParseAddr(target).AsSlice()...)
+	return packet{
+		from: from, to: to, protocol: unix.IPPROTO_ICMPV6, hops: 255,
+		body: append(body, 1, 1, 2, 0, 0, 0, 0, 1),
+	}
+}
+
+func TestFenceKnowsNeighbours(t *testing.T) {
+	const (
+		group     = "ff02::1:ff00:1"
+		gateway   = "fd09::1"
+		solicit   = 135
+		advertise = 136
+	)
+	g := newGate(t)
+	g.passes("solicitation", g.out(solicitation(solicit, pod6, group, gateway)))
+	g.passes("is the address taken", g.out(solicitation(solicit, "::", group, pod6)))
+	g.passes("from the link's address", g.out(solicitation(solicit, "fe80::77", group, gateway)))
+	g.passes("to all", g.out(solicitation(advertise, pod6, "ff02::1", pod6)))
+	g.passes("to a link-local address", g.out(solicitation(advertise, podLink, "fe80::1", podLink)))
+	g.passes("router solicitation", g.out(packet{from: podLink, to: "ff02::2", protocol: unix.IPPROTO_ICMPV6, hops: 255, body: icmp(133, 0)}))
+	g.is("from another", g.out(solicitation(solicit, gateway, group, pod6)), ReasonSpoofed)
+
+	g.is("to a stranger", g.out(solicitation(solicit, pod6, gateway, gateway)), ReasonUnsolicited)
+	far := solicitation(advertise, gateway, pod6, gateway)
+	far.hops = 254
+	g.passes("through a router", g.in(far))
+	g.is("to who is behind a router", g.out(solicitation(solicit, pod6, gateway, gateway)), ReasonUnsolicited)
+	g.passes("advertisement", g.in(solicitation(advertise, gateway, pod6, gateway)))
+	g.passes("to a neighbour", g.out(solicitation(solicit, pod6, gateway, gateway)))
+	g.age(59 * time.Minute)
+	g.passes("to a neighbour", g.out(solicitation(solicit, pod6, gateway, gateway)))
+	g.age(61 * time.Minute)
+	g.is("to who was one", g.out(solicitation(solicit, pod6, gateway, gateway)), ReasonUnsolicited)
+
+	long := solicitation(solicit, pod6, group, gateway)
+	long.body = append(long.body, "dear neighbour, "...)
+	g.is("a letter", g.out(long), ReasonPacket)
+	near := solicitation(solicit, pod6, group, gateway)
+	near.hops = 64
+	g.is("few hops", g.out(near), ReasonPacket)
+	for _, kind := range []byte{134, 137, 128, 130, 131, 132, 143, 1, 2, 3, 4} {
+		p := solicitation(kind, podLink, "ff02::1", pod6)
+		g.is(fmt.Sprint("type ", kind), g.out(p), ReasonUnsolicited)
+	}
+}
+
+func TestFlowsEnd(t *testing.T) {
+	opened := func(t *testing.T) (*gate, packet, packet) {
+		g := newGate(t)
+		flow := tcpIn(peer4, pod4)
+		g.passes("syn", g.in(flow.with(syn, 100, 0)))
+		g.passes("answer", g.out(flow.reversed().with(syn|ack, 500, 101)))
+		return g, flow, flow.reversed()
+	}
+	t.Run("half open", func(t *testing.T) {
+		g, _, answer := opened(t)
+		g.age(59 * time.Second)
+		g.passes("answer again", g.out(answer.with(syn|ack, 500, 101)))
+		g.age(61 * time.Second)
+		g.is("answer too late", g.out(answer.with(syn|ack, 500, 101)), ReasonUnsolicited)
+	})
+	t.Run("forged handshake", func(t *testing.T) {
+		g, flow, answer := opened(t)
+		g.passes("guess", g.in(flow.with(ack, 101, 500)))
+		g.passes("guess", g.in(flow.with(ack, 101, 501+65536)))
+		g.age(61 * time.Second)
+		g.is("data", g.out(answer.with(ack, 501, 101)), ReasonUnsolicited)
+	})
+	t.Run("established, under keep-alive", func(t *testing.T) {
+		g, flow, answer := opened(t)
+		g.passes("third", g.in(flow.with(ack, 101, 501)))
+		for range 5 {
+			g.age(2*time.Hour + 11*time.Minute)
+			g.passes("probe", g.out(answer.with(ack, 500, 101)))
+			g.age(2*time.Hour + 11*time.Minute)
+			g.passes("probe", g.in(flow.with(ack, 100, 501)))
+		}
+		g.age(3*time.Hour + time.Second)
+		g.is("three hours without one", g.out(answer.with(ack, 501, 101)), ReasonUnsolicited)
+	})
+	t.Run("one side closed", func(t *testing.T) {
+		g, flow, answer := opened(t)
+		g.passes("third", g.in(flow.with(ack, 101, 501)))
+		g.passes("fin", g.in(flow.with(fin|ack, 101, 501)))
+		g.age(2 * time.Hour)
+		g.passes("long answer", g.out(answer.with(ack, 501, 102)))
+		g.passes("fin", g.out(answer.with(fin|ack, 501, 102)))
+		g.passes("last", g.in(flow.with(ack, 102, 502)))
+		g.age(6 * time.Second)
+		g.is("afterwards", g.out(answer.with(ack, 502, 102)), ReasonUnsolicited)
+		g.passes("the port again", g.in(flow.with(syn, 900, 0)))
+		g.passes("answer", g.out(answer.with(syn|ack, 700, 901)))
+	})
+	t.Run("reset", func(t *testing.T) {
+		g, flow, answer := opened(t)
+		g.passes("third", g.in(flow.with(ack, 101, 501)))
+		g.passes("reset", g.in(flow.with(rst, 101, 0)))
+		g.passes("what crossed it", g.out(answer.with(ack, 501, 101)))
+		g.age(6 * time.Second)
+		g.is("afterwards", g.out(answer.with(ack, 501, 101)), ReasonUnsolicited)
+	})
+	t.Run("forged reset", func(t *testing.T) {
+		g, flow, answer := opened(t)
+		g.passes("third", g.in(flow.with(ack, 101, 501)))
+		g.passes("reset", g.in(flow.with(rst, 77, 0)))
+		g.age(2 * time.Second)
+		g.passes("the pod goes on", g.out(answer.with(ack, 501, 101)))
+		g.age(2 * time.Hour)
+		g.passes("and on", g.out(answer.with(ack, 501, 101)))
+	})
+	t.Run("forged syn", func(t *testing.T) {
+		g, flow, answer := opened(t)
+		g.passes("third", g.in(flow.with(ack, 101, 501)))
+		g.passes("syn", g.in(flow.with(syn, 5, 0)))
+		g.age(2 * time.Hour)
+		g.passes("the pod goes on", g.out(answer.with(ack, 501, 101)))
+	})
+	t.Run("datagrams", func(t *testing.T) {
+		g := newGate(t)
+		flow := udpIn(peer4, pod4)
+		g.passes("in", g.in(flow))
+		for range 3 {
+			g.age(59 * time.Second)
+			g.passes("answer", g.out(flow.reversed()))
+		}
+		g.age(61 * time.Second)
+		g.is("late", g.out(flow.reversed()), ReasonUnsolicited)
+	})
+}
+
+// Full, the table has no room for new flows: they are dropped before the pod sees them. Those that are noted stand, and
+// those that are over make room, though not twice within a second.
+func TestFullTableRefusesNewFlows(t *testing.T) {
+	g := newGate(t)
+	standing := tcpIn(peer4, pod4)
+	g.passes("syn", g.in(standing.with(syn, 100, 0)))
+	g.passes("answer", g.out(standing.reversed().with(syn|ack, 500, 101)))
+	g.passes("third", g.in(standing.with(ack, 101, 501)))
+	flows := g.flows()
+	room := int(flows.MaxEntries()) - 1
+	fill(t, flows, room)
+	next := udpIn(peer4, pod4)
+	g.is("one too many", g.in(next), ReasonFlows)
+	g.is("its answer", g.out(next.reversed()), ReasonUnsolicited)
+	g.passes("standing", g.out(standing.reversed().with(ack, 501, 101)))
+	g.age(61 * time.Second)
+	g.is("within the second", g.in(next), ReasonFlows)
+	require(t, g.object.fence.Guards.Put(uint32(loopbackIndex), &fenceGuard{Netns: podCookie}))
+	g.passes("after it", g.in(next))
+	g.passes("standing", g.out(standing.reversed().with(ack, 501, 101)))
+	if n, err := count(flows); n != 2 || err != nil {
+		t.Errorf("%d flows after the sweep, want 2: %v", n, err)
+	}
+}
+
+// fill stores datagram flows that were seen now.
+func fill(t *testing.T, flows *ebpf.Map, n int) {
+	t.Helper()
+	var now unix.Timespec
+	require(t, unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
+	peers, inbounds := make([]redirectPeer, n), make([]redirectInbound, n)
+	for i := range peers {
+		peers[i] = redirectPeer{Address: encodeAddress(netip.MustParseAddr(peer6)), Port: uint16(i), OwnPort: 9, Protocol: udp}
+		inbounds[i].Seen = uint64(now.Nano())
+	}
+	_, err := flows.BatchUpdate(peers, inbounds, nil)
+	require(t, err)
+}
+
+// A device whose session is gone, and a device that nobody admitted, let nothing out.
+func TestFenceWithoutSessionIsClosed(t *testing.T) {
+	g := newGate(t)
+	flow := udpIn(peer4, pod4)
+	g.passes("in", g.in(flow))
+	require(t, g.object.RemoveSession(podCookie))
+	for _, state := range []string{"session removed", "device forgotten"} {
+		verdict, err := g.object.fence.FromPod.Run(&ebpf.RunOptions{Data: flow.reversed().bytes()})
+		require(t, err)
+		if verdict != 2 {
+			t.Errorf("%s: verdict %d", state, verdict)
+		}
+		require(t, g.object.Unguard(podCookie))
+	}
+}
+
+// What is dropped is told, without a process.
+func TestFenceTells(t *testing.T) {
+	g := newGate(t)
+	reader, err := g.object.Denials()
+	require(t, err)
+	defer reader.Close()
+	g.out(udpIn(peer4, pod4).reversed())
+	denial, err := reader.Read()
+	require(t, err)
+	want := Denial{
+		Netns: podCookie, Reason: ReasonUnsolicited, Proto: udp, Time: denial.Time,
+		Dst: netip.MustParseAddrPort(peer4 + ":40000"),
+	}
+	if denial != want {
+		t.Errorf("told %+v, want %+v", denial, want)
+	}
+}
+
+func TestGuardNeedsASessionAndADevice(t *testing.T) {
+	g := newGate(t)
+	if err := g.object.Guard(podCookie+1, loopbackIndex); err == nil {
+		t.Error("guarded for nobody")
+	}
+	if err := g.object.Guard(podCookie, 0); err == nil {
+		t.Error("guarded no device")
+	}
+	if err := g.object.Guard(podCookie, math.MaxInt32); err == nil {
+		t.Error("guarded a device that is not there")
+	}
+	guards, err := os.ReadDir(g.object.node.guardPath(guard{}) + "/..")
+	if err == nil && len(guards) != 0 {
+		t.Errorf("pins %v", guards)
+	}
+	if devices, err := g.object.Guarded(podCookie); err != nil || !slices.Equal(devices, nil) {
+		t.Errorf("devices %d: %v", devices, err)
+	}
+}
