@@ -122,8 +122,8 @@ var reasons = [...]Entry{
 	{ReasonUnsolicited, "a packet left a pod that answers nothing that came to it"},
 	{ReasonSpoofed, "a packet left a pod with a source address that is not the pod's"},
 	{ReasonFrame, "a frame left a pod that is neither plain IPv4, IPv6 nor ARP, or has a VLAN tag"},
-	{ReasonFlows, "a packet for a pod was dropped because too many flows reach the pod at once to note another"},
-	{ReasonMembership, "a multicast membership report of a pod's kernel was dropped; counted, never recorded by itself"},
+	{ReasonFlows, "a packet for a pod was dropped: too many flows reach it to note another"},
+	{ReasonMembership, "a multicast membership report of a pod was dropped; counted, never recorded"},
 
 	{ReasonNameNotAllowed, "a name was asked for that no rule could allow"},
 	{ReasonQueryType, "a record type other than A and AAAA was asked for"},
