@@ -3,6 +3,7 @@
 package rig
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -67,13 +68,16 @@ func GoBuild(output, pkg string) error {
 }
 
 // Root is the directory of this module's go.mod, above the working directory.
+// Tests that depend on more than the product may are modules of their own, in
+// directories of it.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && bytes.HasPrefix(mod, []byte("module github.com/phantom-ns/phantom-ns\n")) {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
