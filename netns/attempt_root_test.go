@@ -69,7 +69,7 @@ var waysOut = []attempt{
 	{"udp4", "EPERM", "EPERM", "udp", func() error { return send(unix.AF_INET, unix.SOCK_DGRAM, 0, outside4) }},
 	{"udp6", "EPERM", "EPERM", "udp", func() error { return send(unix.AF_INET6, unix.SOCK_DGRAM, 0, outside6) }},
 	{"udp4 by device", "EPERM", "EPERM", "udp", func() error {
-		return send(unix.AF_INET, unix.SOCK_DGRAM, 0, outside4, option{unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, 2})
+		return send(unix.AF_INET, unix.SOCK_DGRAM, 0, outside4, option{unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index("eth0")})
 	}},
 	{"broadcast", "EPERM", "EPERM", "udp", func() error {
 		return send(unix.AF_INET, unix.SOCK_DGRAM, 0, &unix.SockaddrInet4{Port: 9999, Addr: [4]byte{203, 0, 113, 255}},
@@ -80,7 +80,7 @@ var waysOut = []attempt{
 			option{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0})
 	}},
 	{"multicast6", "EPERM", "EPERM", "udp", func() error {
-		return send(unix.AF_INET6, unix.SOCK_DGRAM, 0, &unix.SockaddrInet6{Port: 5353, ZoneId: 2, Addr: [16]byte{0xff, 0x02, 15: 0xfb}},
+		return send(unix.AF_INET6, unix.SOCK_DGRAM, 0, &unix.SockaddrInet6{Port: 5353, ZoneId: uint32(index("eth0")), Addr: [16]byte{0xff, 0x02, 15: 0xfb}},
 			option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0})
 	}},
 	{"udplite", "EPERM", "EPERM", "other", func() error { return send(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE, outside4) }},

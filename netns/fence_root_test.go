@@ -155,28 +155,32 @@ func (p *pod) pinging(t *testing.T) {
 // R5, R11, K6: whatever a program of a container sends, nothing leaves, and it is
 // told at once.
 func TestFenceRefuses(t *testing.T) {
-	for name, asRoot := range map[string]bool{"user": false, "root with NET_RAW": true} {
-		t.Run(name, func(t *testing.T) {
-			p := newPod(t)
-			p.pinging(t)
-			listenTCP(t, p.outside, "outside", ":9999")
-			listenUDP(t, p.outside, "outside", ":9999")
-			for _, network := range []string{"tcp", "udp"} { // the canary: there is a way
-				expect(t, p.Namespace, network, "203.0.113.1:9999", "outside")
-				expect(t, p.Namespace, network, "[2001:db8:1::1]:9999", "outside")
-			}
-			inside(t, p.Namespace, addDefaultRoutes)
-			must(t, p.Fence())
-			w := newTap(t, p.outside)
-			w.seen()
-			attemptAll(t, p.Namespace, asRoot)
-			if out := w.seen(); len(out) > 0 {
-				t.Errorf("%d packets left:\n%s", len(out), strings.Join(out, "\n"))
-			}
-			checkCounts(t, p.Namespace, asRoot)
-			must(t, p.CheckFence())
-		})
+	for _, c := range []struct {
+		kind   string
+		asRoot bool // with CAP_NET_RAW
+	}{{"ptp", false}, {"ptp", true}, {"bridge", false}, {"macvlan", true}} {
+		t.Run(fmt.Sprintf("%s as root %v", c.kind, c.asRoot), func(t *testing.T) { refuses(t, newPodOf(t, c.kind), c.asRoot) })
 	}
+}
+
+func refuses(t *testing.T, p *pod, asRoot bool) {
+	p.pinging(t)
+	listenTCP(t, p.outside, "outside", ":9999")
+	listenUDP(t, p.outside, "outside", ":9999")
+	for _, network := range []string{"tcp", "udp"} { // the canary: there is a way
+		expect(t, p.Namespace, network, "203.0.113.1:9999", "outside")
+		expect(t, p.Namespace, network, "[2001:db8:1::1]:9999", "outside")
+	}
+	inside(t, p.Namespace, addDefaultRoutes)
+	must(t, p.Fence())
+	w := newTap(t, p.outside)
+	w.seen()
+	attemptAll(t, p.Namespace, asRoot)
+	if out := w.seen(); len(out) > 0 {
+		t.Errorf("%d packets left:\n%s", len(out), strings.Join(out, "\n"))
+	}
+	checkCounts(t, p.Namespace, asRoot)
+	must(t, p.CheckFence())
 }
 
 func checkCounts(t *testing.T, ns *netns.Namespace, asRoot bool) {
@@ -202,7 +206,12 @@ func checkCounts(t *testing.T, ns *netns.Namespace, asRoot bool) {
 
 // The servers of a container answer who asks from outside.
 func TestFenceLetsServersAnswer(t *testing.T) {
-	p := newPod(t)
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) { answers(t, newPodOf(t, kind)) })
+	}
+}
+
+func answers(t *testing.T, p *pod) {
 	p.pinging(t)
 	must(t, p.Fence())
 	listenTCP(t, p.Namespace, "pod", ":8080")

@@ -68,14 +68,50 @@ var (
 	outsideAddr6 = netip.MustParsePrefix("2001:db8:1::1/64")
 )
 
-func newPod(t *testing.T) *pod {
+// kinds are the ways in which runtimes connect a pod, and make the namespace
+// outside what such a host's is.
+var kinds = map[string]func(outside, pod *netns.Namespace) error{
+	"ptp": func(_, pod *netns.Namespace) error { return pair("host0", "eth0", pod) },
+	"bridge": func(_, pod *netns.Namespace) error {
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "host0"}}
+		if err := errors.Join(netlink.LinkAdd(bridge), pair("port0", "eth0", pod)); err != nil {
+			return err
+		}
+		port, err := netlink.LinkByName("port0")
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetMaster(port, bridge), netlink.LinkSetUp(port))
+	},
+	"macvlan": func(outside, pod *netns.Namespace) error {
+		// Its parent's other end is the network.
+		if err := pair("host0", "parent0", outside); err != nil {
+			return err
+		}
+		parent, err := netlink.LinkByName("parent0")
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetUp(parent), netlink.LinkAdd(&netlink.Macvlan{
+			LinkAttrs: netlink.LinkAttrs{Name: "eth0", ParentIndex: parent.Attrs().Index, Namespace: netlink.NsFd(pod.FD())},
+			Mode:      netlink.MACVLAN_MODE_BRIDGE,
+		}))
+	},
+}
+
+// pair makes one with its second end in another namespace.
+func pair(name, peer string, in *netns.Namespace) error {
+	return netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer, PeerNamespace: netlink.NsFd(in.FD()),
+	})
+}
+
+func newPod(t *testing.T) *pod { return newPodOf(t, "ptp") }
+
+func newPodOf(t *testing.T, kind string) *pod {
 	t.Helper()
 	p := &pod{Namespace: opened(t, bare(t)), outside: opened(t, bare(t))}
-	inside(t, p.outside, func() error {
-		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "host0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(p.FD()),
-		})
-	})
+	inside(t, p.outside, func() error { return kinds[kind](p.outside, p.Namespace) })
 	connect(t, p.outside, "host0", outsideAddr4, outsideAddr6)
 	connect(t, p.Namespace, "eth0", podAddr4, podAddr6)
 	return p
@@ -208,25 +244,20 @@ func TestUplinks(t *testing.T) {
 	ns, third := opened(t, bare(t)), opened(t, bare(t))
 	var want []netns.Uplink
 	inside(t, outside, func() error {
-		pair := func(name string, to *netns.Namespace) error {
-			return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "h" + name}, PeerName: name, PeerNamespace: netlink.NsFd(to.FD())})
-		}
 		return errors.Join(
 			netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}),
-			pair("eth0", ns), pair("eth1", ns),
+			pair("heth0", "eth0", ns), pair("heth1", "eth1", ns),
 			netlink.LinkAdd(&netlink.Macvlan{
 				LinkAttrs: netlink.LinkAttrs{Name: "mac0", ParentIndex: index("heth1"), Namespace: netlink.NsFd(ns.FD())},
 				Mode:      netlink.MACVLAN_MODE_BRIDGE,
 			}))
 	})
-	inside(t, third, func() error {
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "far0"}, PeerName: "third0", PeerNamespace: netlink.NsFd(ns.FD())})
-	})
+	inside(t, third, func() error { return pair("far0", "third0", ns) })
 	connect(t, ns, "eth0", podAddr4, podAddr6)
 	connect(t, ns, "eth1", netip.MustParsePrefix("2001:db8:2::10/128"))
 	inside(t, ns, func() error {
 		return errors.Join(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}),
-			netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "in0"}, PeerName: "in1"}))
+			pair("in0", "in1", ns))
 	})
 	var got []netns.Uplink
 	inside(t, outside, func() error {
