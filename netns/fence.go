@@ -138,10 +138,17 @@ func (c *FenceCounters) slots() map[string]*Count {
 
 // filtered calls f with a connection to the namespace's tables.
 func (n *Namespace) filtered(f func(*nftables.Conn) error) error {
+	return n.filteredRaw(func(conn *nftables.Conn, _ *netlink.Conn) error { return f(conn) })
+}
+
+// filteredRaw calls f with the socket below the connection, too.
+func (n *Namespace) filteredRaw(f func(*nftables.Conn, *netlink.Conn) error) error {
 	var conn *nftables.Conn
+	var raw *netlink.Conn
 	err := n.Do(func() error {
 		var err error
 		conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+			raw = c
 			return c.SetDeadline(time.Now().Add(patience))
 		}))
 		return explain(err)
@@ -149,7 +156,7 @@ func (n *Namespace) filtered(f func(*nftables.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(conn), conn.CloseLasting())
+	return errors.Join(f(conn, raw), conn.CloseLasting())
 }
 
 // explain adds ErrNoFilter to what a kernel answers that lacks something.

@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,11 +18,15 @@ import (
 // chains, where they stand, and each rule by what it does. Any difference is
 // ErrFenceChanged.
 func (n *Namespace) CheckFence() error {
-	err := n.filtered(func(conn *nftables.Conn) error {
+	err := n.filteredRaw(func(conn *nftables.Conn, raw *netlink.Conn) error {
 		if err := checkTable(conn); err != nil {
 			return err
 		}
 		found, err := ourChains(conn)
+		if err != nil {
+			return err
+		}
+		sizes, err := ruleSizes(raw)
 		if err != nil {
 			return err
 		}
@@ -31,6 +37,9 @@ func (n *Namespace) CheckFence() error {
 		for _, want := range expected {
 			if err := checkChain(conn, want, found[want.name]); err != nil {
 				return err
+			}
+			if !slices.EqualFunc(want.rules, sizes[want.name], func(r rule, size int) bool { return len(r) == size }) {
+				return fmt.Errorf("%w: an unknown expression in chain %q", ErrFenceChanged, want.name)
 			}
 		}
 		return nil
@@ -97,6 +106,56 @@ func checkChain(conn *nftables.Conn, want fenceChain, got *nftables.Chain) error
 		}
 	}
 	return nil
+}
+
+// ruleSizes counts the expressions of each rule, for the library leaves out those
+// that it does not know.
+func ruleSizes(raw *netlink.Conn) (map[string][]int, error) {
+	table, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_RULE_TABLE, Data: []byte(fenceTable.Name + "\x00")}})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := raw.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE, Flags: netlink.Request | netlink.Dump},
+		Data:   append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, table...),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list rules: %w", err)
+	}
+	sizes := make(map[string][]int)
+	for _, message := range answer {
+		if err := countRule(message.Data, sizes); err != nil {
+			return nil, fmt.Errorf("list rules: %w", err)
+		}
+	}
+	return sizes, nil
+}
+
+func countRule(message []byte, sizes map[string][]int) error {
+	if len(message) < 4 {
+		return unix.EBADMSG
+	}
+	decoder, err := netlink.NewAttributeDecoder(message[4:])
+	if err != nil {
+		return err
+	}
+	var chain string
+	size := 0
+	for decoder.Next() {
+		switch decoder.Type() {
+		case unix.NFTA_RULE_CHAIN:
+			chain = decoder.String()
+		case unix.NFTA_RULE_EXPRESSIONS:
+			decoder.Nested(func(expressions *netlink.AttributeDecoder) error {
+				for expressions.Next() {
+					size++
+				}
+				return expressions.Err()
+			})
+		}
+	}
+	sizes[chain] = append(sizes[chain], size)
+	return decoder.Err()
 }
 
 // sameRule compares in the kernel's own words.

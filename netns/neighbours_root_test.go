@@ -6,11 +6,13 @@ package netns_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	mdnetlink "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/netns"
@@ -177,5 +179,69 @@ func TestFenceChanges(t *testing.T) {
 			must(t, ns.Fence())
 			must(t, ns.CheckFence())
 		})
+	}
+}
+
+// A rule that looks like ours to the library, as it does not know an expression
+// in it.
+func TestFenceChangedByUnknownExpression(t *testing.T) {
+	ns := opened(t, bare(t))
+	must(t, ns.Fence())
+	edit(t, ns, func(conn *nftables.Conn) {
+		conn.FlushChain(&nftables.Chain{Name: "forward", Table: &nftables.Table{Name: "phantom-ns", Family: nftables.TableFamilyINet}})
+	})
+	inside(t, ns, func() error {
+		conn, err := mdnetlink.Dial(unix.NETLINK_NETFILTER, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.SendMessages([]mdnetlink.Message{
+			batchMark(unix.NFNL_MSG_BATCH_BEGIN), ruleWithMore(t), batchMark(unix.NFNL_MSG_BATCH_END),
+		})
+		if err == nil {
+			_, err = conn.Receive()
+		}
+		return err
+	})
+	if err := ns.CheckFence(); !errors.Is(err, netns.ErrFenceChanged) || !strings.Contains(err.Error(), "unknown expression") {
+		t.Errorf("check: %v, want %v", err, netns.ErrFenceChanged)
+	}
+}
+
+func batchMark(kind mdnetlink.HeaderType) mdnetlink.Message {
+	return mdnetlink.Message{
+		Header: mdnetlink.Header{Type: kind, Flags: mdnetlink.Request}, Data: []byte{0, 0, 0, unix.NFNL_SUBSYS_NFTABLES},
+	}
+}
+
+// ruleWithMore is the rule of chain forward for one kind of operating system.
+func ruleWithMore(t *testing.T) mdnetlink.Message {
+	t.Helper()
+	var elements []mdnetlink.Attribute
+	attributes := func(of ...mdnetlink.Attribute) []byte {
+		data, err := mdnetlink.MarshalAttributes(of)
+		must(t, err)
+		return data
+	}
+	const register = 1 // NFTA_OSF_DREG
+	more := attributes(mdnetlink.Attribute{Type: unix.NFTA_EXPR_NAME, Data: []byte("osf\x00")},
+		mdnetlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_EXPR_DATA, Data: attributes(
+			mdnetlink.Attribute{Type: register, Data: binaryutil.BigEndian.PutUint32(unix.NFT_REG_1)})})
+	elements = append(elements, mdnetlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, Data: more})
+	for _, e := range []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: "forwarded"}, &expr.Verdict{Kind: expr.VerdictDrop}} {
+		data, err := expr.Marshal(unix.NFPROTO_INET, e)
+		must(t, err)
+		elements = append(elements, mdnetlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, Data: data})
+	}
+	return mdnetlink.Message{
+		Header: mdnetlink.Header{
+			Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWRULE,
+			Flags: mdnetlink.Request | mdnetlink.Acknowledge | mdnetlink.Create | mdnetlink.Append,
+		},
+		Data: append([]byte{unix.NFPROTO_INET, 0, 0, 0}, attributes(
+			mdnetlink.Attribute{Type: unix.NFTA_RULE_TABLE, Data: []byte("phantom-ns\x00")},
+			mdnetlink.Attribute{Type: unix.NFTA_RULE_CHAIN, Data: []byte("forward\x00")},
+			mdnetlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_RULE_EXPRESSIONS, Data: attributes(elements...)})...),
 	}
 }
