@@ -74,7 +74,7 @@ func (s *Session) lookAtRest(spec *policy.Session, with *control) {
 		var fds []int
 		for _, f := range files {
 			found.files = append(found.files, f.Name())
-			fd, err := descriptor(f)
+			fd, err := Descriptor(f)
 			found.err = errors.Join(found.err, err)
 			fds = append(fds, fd)
 		}
@@ -131,7 +131,7 @@ func openAtRest(patterns []string) (files []*os.File, more bool) {
 				continue // nor can the agent
 			}
 			var st unix.Stat_t
-			fd, err := descriptor(f)
+			fd, err := Descriptor(f)
 			if err != nil || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size == 0 || seen[inode{st.Dev, st.Ino}] {
 				f.Close()
 				continue

@@ -23,10 +23,25 @@ import (
 const AuditPath = "/var/log/phantom-ns/audit.jsonl"
 
 func openAudit(id string) (*audit.Log, error) {
-	if err := os.MkdirAll(filepath.Dir(AuditPath), 0o750); err != nil {
-		return nil, fmt.Errorf("make audit directory: %w", err)
+	if err := makeAuditDir(); err != nil {
+		return nil, err
 	}
 	return audit.Open(AuditPath, id)
+}
+
+// OpenAudit opens the audit log for a process that has several sessions.
+func OpenAudit() (*audit.File, error) {
+	if err := makeAuditDir(); err != nil {
+		return nil, err
+	}
+	return audit.OpenFile(AuditPath)
+}
+
+func makeAuditDir() error {
+	if err := os.MkdirAll(filepath.Dir(AuditPath), 0o750); err != nil {
+		return fmt.Errorf("make audit directory: %w", err)
+	}
+	return nil
 }
 
 func (s *Session) dropsRecords() bool {

@@ -24,10 +24,10 @@ const cgroupParent = "phantom-ns"
 // ErrNoCgroup2 is returned when no cgroup v2 hierarchy is mounted.
 var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
 
-// cgroup2Root finds the cgroup v2 mount. Hybrid hosts mount it beside the v1
+// Cgroup2Root finds the cgroup v2 mount, ErrNoCgroup2 where there is none. Hybrid hosts mount it beside the v1
 // controllers (often /sys/fs/cgroup/unified), so it is looked up and never
 // assumed. Only a mount of the hierarchy's own root counts.
-func cgroup2Root() (string, error) {
+func Cgroup2Root() (string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", fmt.Errorf("find cgroup v2: %w", err)
@@ -72,7 +72,7 @@ type cgroup struct {
 
 // newCgroup makes the directory of session id with both leaves.
 func newCgroup(id string) (*cgroup, error) {
-	root, err := cgroup2Root()
+	root, err := Cgroup2Root()
 	if err != nil {
 		return nil, err
 	}

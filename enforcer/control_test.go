@@ -30,7 +30,7 @@ func TestControlCarriesDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	fd, err := descriptor(w)
+	fd, err := Descriptor(w)
 	if err != nil {
 		t.Fatal(err)
 	}

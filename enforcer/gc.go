@@ -34,7 +34,7 @@ func Sweep() ([]Swept, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
-	root, err := cgroup2Root()
+	root, err := Cgroup2Root()
 	if err != nil {
 		return nil, err
 	}

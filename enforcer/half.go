@@ -93,20 +93,20 @@ func (h *kernelHalf) admit(spec *policy.Session) error {
 // steerTo attaches the second layer, which sends connections that no hook saw
 // to the same listeners.
 func (h *kernelHalf) steerTo(l *sandbox.Listeners) error {
-	tcp4, err := descriptor(l.TCP4)
+	tcp4, err := Descriptor(l.TCP4)
 	if err != nil {
 		return err
 	}
-	tcp6, err := descriptor(l.TCP6)
+	tcp6, err := Descriptor(l.TCP6)
 	if err != nil {
 		return err
 	}
 	return h.steer.Attach(h.namespace.FD(), netns.OwnAddr4, netns.OwnAddr6, tcp4, tcp6)
 }
 
-// descriptor returns f's number without File.Fd, which would make the shared
+// Descriptor returns f's number without File.Fd, which would make the shared
 // socket blocking; -1 where there is no file.
-func descriptor(f *os.File) (int, error) {
+func Descriptor(f *os.File) (int, error) {
 	if f == nil {
 		return -1, nil
 	}

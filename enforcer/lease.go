@@ -55,7 +55,7 @@ func (s *Session) serveLeases(group *cgroup, spec *policy.Session, c *control) {
 			answer := message{Kind: msgLease, Credential: m.Credential}
 			var fds []int
 			for _, f := range ends {
-				fd, derr := descriptor(f)
+				fd, derr := Descriptor(f)
 				fds, err = append(fds, fd), errors.Join(err, derr)
 			}
 			if err != nil {

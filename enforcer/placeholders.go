@@ -6,9 +6,9 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
-// placeholderEnviron puts each credential's placeholder into the variables its
+// PlaceholderEnviron puts each credential's placeholder into the variables its
 // clients read.
-func placeholderEnviron(spec *policy.Session, placeholders map[string]string) []string {
+func PlaceholderEnviron(spec *policy.Session, placeholders map[string]string) []string {
 	var env []string
 	for _, c := range spec.Credentials {
 		for i, name := range c.Env {

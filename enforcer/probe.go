@@ -21,7 +21,7 @@ func Kernel() (release string, err error) {
 }
 
 // Cgroup2 returns where the cgroup v2 hierarchy is mounted, or [ErrNoCgroup2].
-func Cgroup2() (string, error) { return cgroup2Root() }
+func Cgroup2() (string, error) { return Cgroup2Root() }
 
 // AgentPath is the PATH that the agent gets of its caller's.
 func AgentPath(caller map[string]string) string { return agentPath(caller["PATH"]) }

@@ -140,7 +140,7 @@ func (p *proxyProcess) silent(err error) {
 func (p *proxyProcess) ask(m message, files ...*os.File) (message, error) {
 	var fds []int
 	for _, f := range files {
-		fd, err := descriptor(f)
+		fd, err := Descriptor(f)
 		if err != nil {
 			return message{}, err
 		}

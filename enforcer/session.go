@@ -271,7 +271,7 @@ func (s *Session) launch(spec *policy.Session) error {
 		return err
 	}
 	extra := slices.Concat(s.around.env, profileEnviron(spec), sandbox.TrustEnv(),
-		placeholderEnviron(spec, s.placeholders), s.gitEnviron(spec))
+		PlaceholderEnviron(spec, s.placeholders), s.gitEnviron(spec))
 	covers, err := s.covers()
 	if err != nil {
 		return err

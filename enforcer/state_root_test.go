@@ -61,7 +61,7 @@ func TestSweepRemovesADeadSession(t *testing.T) {
 	if err := <-waited; err == nil {
 		t.Error("the process ended by itself instead of being killed")
 	}
-	root, err := cgroup2Root()
+	root, err := Cgroup2Root()
 	if err != nil {
 		t.Fatal(err)
 	}
