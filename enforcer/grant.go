@@ -3,8 +3,6 @@
 package enforcer
 
 import (
-	"bytes"
-
 	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
@@ -13,18 +11,14 @@ import (
 
 // takeGrant makes a credential of an OAuth 2.0 client's secret: what is sent are
 // the tokens that it is traded in for.
-func (p *policyStage) takeGrant(c *policy.Credential, value secret.Value) (swap.Credential, error) {
+func (p *policyStage) takeGrant(c *policy.Credential, value secret.Value) (made swap.Credential, err error) {
 	grant := &mint.ClientCredentials{
 		URL: c.Grant.URL(), Client: c.Grant.Client, Scope: c.Grant.Scope, Audience: c.Grant.Audience,
 		Secret: secret.NewCell(value),
 	}
-	copied, err := secret.New(bytes.Clone(value.Reveal()))
-	if err != nil {
-		return swap.Credential{}, err
-	}
-	made := swap.Credential{Policy: c, Minter: mint.New(grant.Exchange)}
+	made = swap.Credential{Policy: c, Minter: mint.New(grant.Exchange)}
+	made.Minter.From(grant.Secret)
 	made.Value = made.Minter.Cell()
-	made.Minter.Search(copied)
 	made.Placeholder, err = p.plain(c, policy.GrantedLength)
 	return made, err
 }

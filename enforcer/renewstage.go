@@ -51,7 +51,7 @@ func (p *policyStage) renew(m message, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	fresh, changed, added, err := p.takeFresh(next, m.Fresh, files[1:])
+	fresh, added, err := p.takeFresh(next, m.Fresh, files[1:])
 	var credentials []swap.Credential
 	if err == nil {
 		credentials, err = p.carryOver(next, added)
@@ -67,9 +67,6 @@ func (p *policyStage) renew(m message, files []*os.File) error {
 			wipe(c)
 		}
 		return err
-	}
-	for _, login := range changed {
-		login.Minter.Restart()
 	}
 	for _, c := range added {
 		p.credentials[c.Policy.Name], p.holders[c.Policy.Name] = c, c.Placeholder
@@ -103,45 +100,49 @@ func (p *policyStage) carryOver(next *policy.Session, added map[string]swap.Cred
 	return all, nil
 }
 
-// takeFresh reads the values that helpers have fetched. It tells the logins that
-// somebody has stored anew, which are read again when they are needed, and what
-// the policy did not have before.
-func (p *policyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (fresh map[string]secret.Fresh, changed []swap.Credential, added map[string]swap.Credential, err error) {
+// takeFresh reads the values that helpers have fetched, and makes what the policy
+// did not have before. Of a login that somebody has stored anew there is no
+// value: it is read again when it is needed.
+func (p *policyStage) takeFresh(next *policy.Session, names []string, pipes []*os.File) (fresh map[string]secret.Fresh, added map[string]swap.Credential, err error) {
 	fresh, added = make(map[string]secret.Fresh, len(names)), make(map[string]swap.Credential)
 	for i, name := range names {
 		at := slices.IndexFunc(next.Credentials, func(c policy.Credential) bool { return c.Name == name })
 		if at < 0 {
-			return fresh, nil, added, fmt.Errorf("credential %q: not the session's", name)
+			return fresh, added, fmt.Errorf("credential %q: not the session's", name)
 		}
 		entry, err := readValue(pipes[i])
 		had, before := p.credentials[name]
 		if err == nil && !before {
 			if added[name], err = p.makeCredential(&next.Credentials[at], entry.Value); err != nil {
-				return fresh, nil, added, fmt.Errorf("credential %q: %w", name, err)
+				return fresh, added, fmt.Errorf("credential %q: %w", name, err)
 			}
 			continue
 		}
 		if err == nil {
 			err = sameKind(&next.Credentials[at], had, entry.Value)
 		}
-		if err == nil && had.Minter != nil {
-			if isAnother(had, entry.Value) {
-				changed = append(changed, had)
-			}
-			entry.Value.Wipe() // what makes tokens of it reads it itself
-			continue
-		}
 		value := entry.Value
-		if err == nil {
+		switch {
+		case err != nil:
+		case had.Minter == nil:
 			value, err = usable(&next.Credentials[at], value)
+		case next.Credentials[at].Grant == nil:
+			another := isAnother(had, value)
+			if value.Wipe(); another {
+				fresh[name] = secret.Fresh{}
+			}
+			continue
+		case had.Minter.MadeFrom(value):
+			value.Wipe()
+			continue
 		}
 		if err != nil {
 			value.Wipe()
-			return fresh, nil, added, fmt.Errorf("credential %q: %w", name, err)
+			return fresh, added, fmt.Errorf("credential %q: %w", name, err)
 		}
 		fresh[name] = secret.Fresh{Value: value, Expires: expiry(&next.Credentials[at])}
 	}
-	return fresh, changed, added, nil
+	return fresh, added, nil
 }
 
 // errOtherKind is a login in the place of a credential that stood alone, or the
@@ -162,7 +163,7 @@ func sameKind(c *policy.Credential, had swap.Credential, value secret.Value) err
 func isAnother(had swap.Credential, stored secret.Value) bool {
 	login, err := mint.ParseLogin(stored)
 	if err != nil {
-		return false // not a login: a grant's
+		return true // it cannot be used, and says so when it is
 	}
 	same := false
 	err = had.Value.Use(func(v secret.Value) error {
@@ -198,7 +199,8 @@ func (p *policyStage) revoke(names []string) error {
 		}
 		wipe(c)
 	}
-	return p.group.Rotate(nil) // connections that carried them
+	p.group.Revoke(names)
+	return nil
 }
 
 // revokeOthers wipes what the session uses no more. Its cell stays, for a

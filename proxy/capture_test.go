@@ -112,6 +112,35 @@ func TestC10Captured(t *testing.T) {
 	})
 }
 
+// TestC12RemovedWithWhatItWasTradedInFor: a credential that is removed takes
+// along what its endpoint handed out, and nothing else.
+func TestC12RemovedWithWhatItWasTradedInFor(t *testing.T) {
+	r, up := newCaptureRig(t, func(req *http.Request) string {
+		if req.URL.Path == "/v1/oauth/token" {
+			return tokenAnswer(accessToken, refreshToken)
+		}
+		return bodyAnswer("text/plain", "ok")
+	}, nil)
+	client := r.client(false)
+	_, body := r.do(client, call{method: "POST", url: tokenURL, body: "grant_type=code", header: asForm})
+	access, _ := tokens(t, body)
+	use := func(header http.Header) int {
+		resp, _ := r.do(client, call{url: "https://" + apiHost + "/v1/me", header: header})
+		return resp.StatusCode
+	}
+	r.server.Revoke([]string{"github", "open"})
+	if status := use(one("Authorization", "Bearer "+access)); status != 200 {
+		t.Errorf("after others were removed: %d", status)
+	}
+	before := up.count()
+	r.server.Revoke([]string{"openai"})
+	// Whoever had the token gets itself another one, as after its end.
+	itself, token := use(asHolder), use(one("Authorization", "Bearer "+access))
+	if itself != 502 || token != 401 || up.count() != before {
+		t.Errorf("%d, and the token %d; %d requests upstream", itself, token, up.count()-before)
+	}
+}
+
 // TestC10RefreshInJSON: as Claude Code and Codex send it.
 func TestC10RefreshInJSON(t *testing.T) {
 	r, up := newCaptureRig(t, func(*http.Request) string { return tokenAnswer(accessToken, refreshToken) }, nil)

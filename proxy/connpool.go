@@ -37,11 +37,12 @@ func newConnPool(dial func(context.Context, string, string) (net.Conn, error), c
 		dial: dial, config: config, kept: kept,
 		idle: make(map[string][]*upConn), speaksH2: make(map[string]bool), ready: make(map[string][]*tls.Conn),
 	}
+	// No pings: the timer of the next one keeps a connection that was closed, and
+	// so the fields sent on it, in memory until it fires (Go 1.26). See expectAcks.
 	p.h2 = &http.Transport{
 		Proxy:                  nil,
 		DialTLSContext:         p.takeH2,
 		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: upstreamPing, PingTimeout: upstreamPing},
 		DisableCompression:     true,
 		MaxIdleConns:           kept,
 		MaxIdleConnsPerHost:    kept, // Go's 2 costs two of three busy peers a handshake
@@ -124,6 +125,7 @@ func (p *connPool) open(req *http.Request, key string, upgrade bool) (*upConn, e
 		return nil, err
 	}
 	if conn.ConnectionState().NegotiatedProtocol == "h2" {
+		expectAcks(raw)
 		p.giveH2(key, address, conn)
 		return nil, nil
 	}
@@ -185,6 +187,7 @@ func (p *connPool) takeH2(ctx context.Context, network, address string) (net.Con
 	if err != nil {
 		return nil, err
 	}
+	expectAcks(raw)
 	return conn, nil
 }
 

@@ -211,7 +211,7 @@ func awaitAttempt(results <-chan attempt, more bool) (attempt, bool) {
 }
 
 func dialOne(ctx context.Context, g *guard, to netip.AddrPort, results chan<- attempt) {
-	nd := net.Dialer{Control: g.control, KeepAlive: 30 * time.Second}
+	nd := net.Dialer{Control: g.control, KeepAlive: upstreamProbe}
 	nd.SetMultipathTCP(false)
 	conn, err := nd.DialContext(ctx, "tcp", to.String())
 	results <- attempt{conn, err}

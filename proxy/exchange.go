@@ -40,6 +40,8 @@ type exchange struct {
 	connect    policy.Connect          // as that judges the connection
 	judged     bool                    // and let pass; written under the connection's lock
 	cancel     func()                  // ends the way to the upstream
+	socket     *webSocket              // behind a 101; written under the connection's lock
+	stale      bool                    // a credential of the handshake was replaced; by the same
 	ended      atomic.Pointer[refusal] // why it was cut off in the middle
 
 	finding  swap.Finding
@@ -61,7 +63,7 @@ type responder interface {
 	// end completes the answer.
 	end(trailer http.Header) error
 	// upgrade writes the head of a 101 and gives the connection up.
-	upgrade(header http.Header) (io.ReadWriteCloser, error)
+	upgrade(header http.Header) (leg, error)
 	// abort ends the answer, as an incomplete one, whatever is under way; it is
 	// called from elsewhere.
 	abort()

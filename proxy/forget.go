@@ -10,11 +10,10 @@ import (
 )
 
 // forgetAfter is when the heap is collected after connections of a generation
-// before were closed: the goroutines that served them take a moment to end, on
-// a busy machine a long one. Of an h2 connection that was closed, net/http's
-// timer for its next ping keeps the fields sent on it (they are in HPACK's
-// table) until it fires: the last round is behind that.
-var forgetAfter = []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, upstreamPing}
+// before were closed, each time after the round before: the goroutines that
+// served them take a moment to end, on a busy machine a long one, and what pools
+// keep goes with the second collection.
+var forgetAfter = []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond, 400 * time.Millisecond, 5 * time.Second}
 
 // forgetter frees what requests left on the heap of values that are good no
 // more; it is overwritten then where GODEBUG has clobberfree=1.

@@ -54,12 +54,23 @@ func (s *Server) Reload(rules Rules, credentials *swap.Set, fresh map[string]Fre
 // Rotate is [Group.Rotate] for the server's group.
 func (s *Server) Rotate(fresh map[string]Fresh) error { return s.group.Rotate(fresh) }
 
-func setFresh(credentials *swap.Set, fresh map[string]Fresh) {
+// setFresh returns the cells whose value is another one now.
+func setFresh(credentials *swap.Set, fresh map[string]Fresh) (replaced []*secret.Cell) {
 	for _, c := range credentials.Credentials() {
-		if f, ok := fresh[c.Policy.Name]; ok {
+		f, ok := fresh[c.Policy.Name]
+		if !ok {
+			continue
+		}
+		if c.Minter != nil || !c.Value.Holds(f.Value) {
+			replaced = append(replaced, c.Value)
+		}
+		if c.Minter != nil {
+			c.Minter.Restart(f.Value)
+		} else {
 			c.Value.Set(f.Value, f.Expires)
 		}
 	}
+	return replaced
 }
 
 // unbinds reports whether some host has a credential before and none after.
@@ -78,7 +89,8 @@ func unbinds(before, after *swap.Set) bool {
 	return false
 }
 
-// Fresh is a credential's next value.
+// Fresh is a credential's next value. Of one that is made when it is needed it
+// is what it is made from from now on, or no value where its maker knows.
 type Fresh = secret.Fresh
 
 // Rules are the rules that requests are judged by now.
@@ -224,8 +236,13 @@ func connectRefusal(now policy.Connect) *refusal {
 // end cuts x off in the middle. The agent must not take its answer for whole.
 // The caller holds the connection's lock, so that x has not ended.
 func (x *exchange) end(r *refusal) {
-	if x.ended.CompareAndSwap(nil, r) {
-		x.cancel()
-		x.out.abort()
+	if !x.ended.CompareAndSwap(nil, r) {
+		return
 	}
+	if x.socket != nil {
+		x.socket.end(closePolicy)
+		return
+	}
+	x.cancel()
+	x.out.abort()
 }

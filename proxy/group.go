@@ -139,11 +139,12 @@ func (g *Group) Reload(rules Rules, credentials *swap.Set, fresh map[string]Fres
 	changed := g.change(func(s *Server) (old, next *generation) {
 		return s.change(rules, withMinted(credentials, s.vault.rebind(rules)))
 	})
-	setFresh(credentials, fresh)
+	replaced := setFresh(credentials, fresh)
 	for s, c := range changed {
 		for _, conn := range s.open() {
 			conn.tighten(c.old, c.next)
 		}
+		s.part(replaced)
 	}
 	return nil
 }
@@ -155,8 +156,10 @@ func (g *Group) Rotate(fresh map[string]Fresh) error {
 	if err := g.teachFresh(g.credentials, fresh); err != nil {
 		return fmt.Errorf("rotate credentials: %w", err)
 	}
-	setFresh(g.credentials, fresh)
-	g.change(func(s *Server) (old, next *generation) { return s.change(nil, nil) })
+	replaced := setFresh(g.credentials, fresh)
+	for s := range g.change(func(s *Server) (old, next *generation) { return s.change(nil, nil) }) {
+		s.part(replaced)
+	}
 	return nil
 }
 
@@ -185,6 +188,9 @@ func (g *Group) teachFresh(credentials *swap.Set, fresh map[string]Fresh) error 
 		at := slices.IndexFunc(all, func(c swap.Credential) bool { return c.Policy.Name == name })
 		if at < 0 {
 			return fmt.Errorf("credential %q: the session has none of that name", name)
+		}
+		if f.Value.Len() == 0 && all[at].Minter != nil {
+			continue
 		}
 		if err := teachOne(g.scrubber, &all[at], f.Value); err != nil {
 			return fmt.Errorf("credential %q: %w", name, err)

@@ -4,7 +4,6 @@ package proxy
 
 import (
 	"bufio"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -164,7 +163,7 @@ func (w *h1Writer) end(trailer http.Header) error {
 
 // upgrade writes the head of a 101 and gives the connection up: from here on
 // its bytes are the WebSocket's.
-func (w *h1Writer) upgrade(header http.Header) (io.ReadWriteCloser, error) {
+func (w *h1Writer) upgrade(header http.Header) (leg, error) {
 	w.mu.Lock()
 	w.begun = true
 	w.mu.Unlock()
@@ -186,6 +185,8 @@ type givenConn struct{ conn *h1 }
 func (g givenConn) Read(p []byte) (int, error)  { return g.conn.br.Read(p) }
 func (g givenConn) Write(p []byte) (int, error) { return deadlineWriter{g.conn}.Write(p) }
 func (g givenConn) Close() error                { return g.conn.rw.Close() }
+
+func (g givenConn) SetReadDeadline(at time.Time) error { return g.conn.rw.SetReadDeadline(at) }
 
 func (g givenConn) CloseWrite() error {
 	if cw, ok := g.conn.rw.(closeWriter); ok {

@@ -214,4 +214,4 @@ func (w *h2Writer) end(trailer http.Header) error {
 func (w *h2Writer) abort() { w.control.SetWriteDeadline(time.Unix(1, 0)) }
 
 // upgrade: there is none over h2. checkH2 never lets one come here.
-func (w *h2Writer) upgrade(http.Header) (io.ReadWriteCloser, error) { return nil, errAbort }
+func (w *h2Writer) upgrade(http.Header) (leg, error) { return nil, errAbort }

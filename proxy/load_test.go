@@ -165,7 +165,7 @@ func TestD1SlowWebSocket(t *testing.T) {
 		start, done := time.Now(), make(chan struct{})
 		go func() {
 			defer close(done)
-			join(pipeConn{down}, pipeConn{up}, up)
+			newWebSocket(pipeConn{down}, pipeConn{up}).join(up)
 		}()
 		go io.Copy(io.Discard, upstream)
 		io.WriteString(agent, "\x81\xfe\x01") // and never the rest

@@ -11,6 +11,9 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // upstreamConn is a connection that its upstream can close when nobody needs it
@@ -61,6 +64,25 @@ func (c *upstreamConn) CloseWrite() error {
 		return cw.CloseWrite()
 	}
 	return nil
+}
+
+// expectAcks ends a connection whose other side, or the way to it, is gone: the
+// requests of a whole name share it. It is an error of the next read or write
+// when nothing was acknowledged for upstreamAcks, be it data or the probes that
+// the dialler's keepalive sends. Through a proxy it is about the way to that.
+func expectAcks(conn net.Conn) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return // it is closed
+	}
+	_ = raw.Control(func(fd uintptr) {
+		// Where it is not taken, requests have deadlines of their own.
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(upstreamAcks/time.Millisecond))
+	})
 }
 
 // enter and leave are around each request.

@@ -223,6 +223,8 @@ func (u *upgraded) Close() error {
 	return nil
 }
 
+func (u *upgraded) SetReadDeadline(at time.Time) error { return u.conn.conn.SetReadDeadline(at) }
+
 func (u *upgraded) CloseWrite() error {
 	if cw, ok := u.conn.conn.(closeWriter); ok {
 		return cw.CloseWrite()

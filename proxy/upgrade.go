@@ -8,15 +8,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
-
-	"github.com/phantom-ns/phantom-ns/proxy/scrub"
 )
 
 // relayUpgrade joins the two legs of a WebSocket. Any other 101, or one with an
 // extension nobody offered, is not passed on.
 func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
-	up, ok := resp.Body.(io.ReadWriteCloser)
+	up, ok := resp.Body.(leg)
 	upgrade := resp.Header["Upgrade"]
 	if !ok || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket") {
 		return s.refuse(x, badResponse("101 without websocket"))
@@ -29,7 +26,7 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	}
 	header := incomingHeader(resp.Header)
 	x.finding.Restore(header)
-	frames := io.Reader(up)
+	var frames io.Reader = up
 	if x.scrubbed() {
 		scrubber := s.scrubber
 		scrubber.Header(header)
@@ -43,7 +40,9 @@ func (s *Server) relayUpgrade(x *exchange, resp *http.Response) error {
 	if err != nil {
 		return errAbort
 	}
-	in, out := join(down, up, frames)
+	w := newWebSocket(down, up)
+	x.opened(w)
+	in, out := w.join(frames)
 	x.body.n.Add(in)
 	x.sent += out
 	return nil
@@ -62,51 +61,4 @@ func accepted(header, answer http.Header) bool {
 	}
 	sum := sha1.Sum([]byte(keys[0] + acceptGUID))
 	return accepts[0] == base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// join copies both ways until both have ended: what goes down is read from
-// frames, what goes up must be frames. When one way has ended, the other has
-// halfCloseTimeout.
-func join(down, up io.ReadWriteCloser, frames io.Reader) (in, out int64) {
-	ended := make(chan struct{}, 2)
-	go func() {
-		in = joinHalf(up, scrub.ClientFrames(down), down)
-		ended <- struct{}{}
-	}()
-	go func() {
-		out = joinHalf(down, frames, up)
-		ended <- struct{}{}
-	}()
-	<-ended
-	timer := time.AfterFunc(halfCloseTimeout, func() {
-		down.Close()
-		up.Close()
-	})
-	<-ended
-	timer.Stop()
-	down.Close()
-	up.Close()
-	return in, out
-}
-
-// joinHalf copies one direction and passes its end on. src reads from source.
-func joinHalf(dst io.ReadWriteCloser, src io.Reader, source io.Closer) (n int64) {
-	buf := copyBuffers.Get().(*[copyBufferSize]byte)
-	defer copyBuffers.Put(buf)
-	for {
-		m, err := src.Read(buf[:])
-		if m > 0 {
-			if _, werr := dst.Write(buf[:m]); werr != nil {
-				source.Close()
-				return n
-			}
-			n += int64(m)
-		}
-		if err != nil {
-			if cw, ok := dst.(closeWriter); err != io.EOF || !ok || cw.CloseWrite() != nil {
-				dst.Close()
-			}
-			return n
-		}
-	}
 }

@@ -29,7 +29,8 @@ const (
 	// Model APIs that do not stream take minutes; SDKs give up after ten.
 	upstreamHead    = 15 * time.Minute
 	upstreamIdle    = 90 * time.Second
-	upstreamPing    = 30 * time.Second // silence after which an h2 connection is tested
+	upstreamProbe   = 30 * time.Second // silence after which the kernel tests a connection
+	upstreamAcks    = time.Minute      // without any acknowledgement an h2 connection has ended
 	expectContinue  = time.Second
 	upstreamHeaders = 256 << 10
 	upstreamBuffer  = 16 << 10 // one TLS record

@@ -55,6 +55,7 @@ var ErrUnbound = errors.New("mint credential: the session does not serve")
 type Minter struct {
 	exchange Exchange
 	cell     *secret.Cell
+	from     *secret.Cell // what tokens are made from, where the Minter has it; else nil
 
 	mu       sync.Mutex
 	ctx      context.Context // of the session; nil before Bind
@@ -87,12 +88,17 @@ func (m *Minter) Bind(ctx context.Context, up Upstream, learn func(secret.Value)
 	m.ctx, m.upstream, m.learn = ctx, up, learn
 	also := m.also
 	m.also = nil
+	cells := []*secret.Cell{m.from, m.cell}
 	if !m.held {
-		return learnAll(learn, also)
+		cells = cells[:1]
 	}
-	err := m.cell.Use(learn)
-	if err != nil {
-		return err
+	for _, c := range cells {
+		if c == nil {
+			continue
+		}
+		if err := c.Use(learn); err != nil && !errors.Is(err, secret.ErrNoValue) {
+			return err
+		}
 	}
 	return learnAll(learn, also)
 }
@@ -117,13 +123,12 @@ func (m *Minter) Start(t Token, obtained time.Time) {
 	m.take(t, obtained)
 }
 
-// Search makes answers be searched for v, too, which the Minter takes over and
-// which is what tokens are made from. It comes before Bind.
-func (m *Minter) Search(v secret.Value) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.also = append(m.also, v)
-}
+// From says what tokens are made from: the exchange takes it from the cell. It
+// comes before Bind.
+func (m *Minter) From(cell *secret.Cell) { m.from = cell }
+
+// MadeFrom reports whether tokens are made from v already.
+func (m *Minter) MadeFrom(v secret.Value) bool { return m.from != nil && m.from.Holds(v) }
 
 // Ready returns when the cell has a value that lasts: at once, or after an
 // exchange, or with an error, such as that of ctx.
@@ -193,14 +198,21 @@ func (m *Minter) Revoke() {
 	defer m.mu.Unlock()
 	m.revoked, m.held, m.err = true, false, secret.ErrNoValue
 	m.cell.Wipe()
+	if m.from != nil {
+		m.from.Wipe()
+	}
 }
 
-// Restart says that what tokens are made from has changed: the value is
-// overwritten, one that is on its way is not taken, and the next request waits
-// for another. It takes back a Revoke.
-func (m *Minter) Restart() {
+// Restart says that what tokens are made from has changed, to v where the
+// Minter has it, which takes it over: the value is overwritten, one that is on
+// its way is not taken, and the next request waits for another. It takes back a
+// Revoke.
+func (m *Minter) Restart(v secret.Value) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.from != nil {
+		m.from.Set(v, time.Time{})
+	}
 	m.restarts++
 	m.revoked, m.held, m.err = false, false, nil
 	m.failures, m.retry = 0, time.Time{}

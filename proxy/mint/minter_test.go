@@ -256,13 +256,13 @@ func TestRestarted(t *testing.T) {
 		c := &counter{t: t, life: time.Minute, takes: time.Second}
 		m, _ := bound(t, c)
 		current(t, m)
-		m.Restart()
+		m.Restart(secret.Value{})
 		if got := current(t, m); got != "token-0002" {
 			t.Errorf("restarted within a second: %s", got)
 		}
 		time.Sleep(50 * time.Second)
 		current(t, m) // the renewal is on its way
-		m.Restart()
+		m.Restart(secret.Value{})
 		if err := m.Cell().Use(func(secret.Value) error { return nil }); !errors.Is(err, secret.ErrNoValue) {
 			t.Errorf("the cell: %v", err)
 		}
@@ -273,7 +273,7 @@ func TestRestarted(t *testing.T) {
 			t.Errorf("after it: %s", got)
 		}
 		m.Revoke()
-		m.Restart()
+		m.Restart(secret.Value{})
 		if got := current(t, m); got != "token-0005" {
 			t.Errorf("taken back: %s", got)
 		}

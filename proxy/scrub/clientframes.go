@@ -17,7 +17,7 @@ const (
 // src, unchanged. Bytes that are no frame of a client end the stream with
 // [ErrFrame]: what goes up behind a 101 is a WebSocket, not a tunnel in which
 // requests could follow that nobody judges.
-func ClientFrames(src io.Reader) io.Reader { return &clientFrames{src: src} }
+func ClientFrames(src io.Reader) FrameReader { return &clientFrames{src: src} }
 
 // clientFrames knows where in a frame the stream is.
 type clientFrames struct {
@@ -42,6 +42,8 @@ func (f *clientFrames) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+func (f *clientFrames) Between() bool { return f.got == 0 && f.left == 0 }
 
 // follow goes over what came.
 func (f *clientFrames) follow(p []byte) error {

@@ -40,7 +40,19 @@ const (
 //
 // A frame outside the protocol ends the stream with [ErrFrame], before a byte
 // of it.
-func (s *Scrubber) Frames(src io.Reader) io.Reader { return &frames{scrubber: s, src: src} }
+func (s *Scrubber) Frames(src io.Reader) FrameReader { return &frames{scrubber: s, src: src} }
+
+// FrameReader reads the frames of one direction of a WebSocket.
+type FrameReader interface {
+	io.Reader
+	// Between reports, after Read has returned an error, whether what was read
+	// until then ends with a frame: another one may follow it.
+	Between() bool
+}
+
+// Between: of the last frame of a message the head is given away before its
+// payload has come, of all others when it is there.
+func (f *frames) Between() bool { return !f.in || !f.fin }
 
 // frames goes through a stream frame by frame. What it gives away is out, a head
 // or a whole control frame, and then what is ready in window.

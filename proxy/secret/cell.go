@@ -3,6 +3,7 @@
 package secret
 
 import (
+	"crypto/subtle"
 	"errors"
 	"sync"
 	"time"
@@ -45,6 +46,13 @@ func (c *Cell) Use(f func(Value) error) error {
 		return ErrNoValue
 	}
 	return f(c.value)
+}
+
+// Holds reports whether v is the value that the cell has, in constant time.
+func (c *Cell) Holds(v Value) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.value.Len() > 0 && v.Len() > 0 && subtle.ConstantTimeCompare(c.value.Reveal(), v.Reveal()) == 1
 }
 
 // Wipe leaves the cell without a value.

@@ -5,10 +5,13 @@
 package logins
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -52,6 +55,88 @@ credentials:
 	}
 	oracle := rig.NewOracle(secret, token)
 	if hits := append(oracle.Bytes("output", r.Bytes()), oracle.Bytes("audit", w.Read(rig.AuditLog))...); len(hits) > 0 {
+		t.Errorf("in the agent's reach: %v", hits)
+	}
+}
+
+// TestC12ClientSecretStoredAnew: the next request of a running session is made
+// with a token that the new secret was traded in for; a secret that is fetched
+// again and is the same changes nothing.
+func TestC12ClientSecretStoredAnew(t *testing.T) {
+	w := rig.New(t)
+	up := rig.NewUpstream(t, w.Listen)
+	var mu sync.Mutex
+	secrets, traded := []string{rig.CanaryOf(t, "cs-", 40), rig.CanaryOf(t, "cs-", 40)}, []string(nil)
+	tokens := []string{rig.CanaryOf(t, "at-", 60), rig.CanaryOf(t, "at-", 60)}
+	up.Serve("login.corp.test", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		secret := r.PostFormValue("client_secret")
+		mu.Lock()
+		traded = append(traded, secret)
+		mu.Unlock()
+		rw.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(rw, `{"access_token":%q,"expires_in":3600}`, tokens[slices.Index(secrets, secret)])
+	}))
+	up.Serve("api.corp.test", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(rw, "sent", r.Header.Get("Authorization"), "made of", traded)
+	}))
+	set := func(secret string) {
+		t.Helper()
+		if r := w.Command(strings.NewReader(secret), "secret", "set", "corp", "--host", "api.corp.test"); r.Exit != 0 {
+			t.Fatal(r)
+		}
+	}
+	set(secrets[0])
+	in, says := io.Pipe()
+	heard, out := io.Pipe()
+	process := w.Start(rig.Session{Policy: "version: 1\n" + up.Hosts() + `
+credentials:
+  corp:
+    env: [CORP_TOKEN]
+    grant: {token: "https://login.corp.test/oauth/v2/token", client: "42"}
+`, Stdin: in, Stdout: out, Args: []string{"sh", "-c", `while read line; do curl -sSf -m 20 -H "Authorization: Bearer $CORP_TOKEN" https://api.corp.test/ || echo refused; done`}})
+	t.Cleanup(func() { says.Close(); heard.Close() })
+	answers := bufio.NewScanner(heard)
+	var printed strings.Builder
+	use := func(token string) {
+		t.Helper()
+		io.WriteString(says, "\n")
+		if !answers.Scan() {
+			t.Fatal("the agent has gone")
+		}
+		fmt.Fprintln(&printed, answers.Text())
+		all := up.Exchanges("api.corp.test")
+		if got := all[len(all)-1].Header.Get("Authorization"); got != "Bearer "+token {
+			t.Errorf("upstream got %q, want %q", got, token)
+		}
+	}
+	use(tokens[0])
+	set(secrets[1])
+	use(tokens[1])
+	if r := w.Command(nil, "reload"); r.Exit != 0 {
+		t.Errorf("reload: %v", r)
+	}
+	use(tokens[1])
+	if r := w.Command(nil, "secret", "rm", "corp"); r.Exit != 0 || !strings.Contains(r.Stderr, "use it no more") {
+		t.Errorf("secret rm: %v", r)
+	}
+	before := len(up.Exchanges("api.corp.test"))
+	io.WriteString(says, "\n")
+	if answers.Scan(); len(up.Exchanges("api.corp.test")) != before {
+		t.Errorf("a removed secret's token was used: %q", answers.Text())
+	}
+	set(secrets[0])
+	use(tokens[0])
+	says.Close()
+	go io.Copy(io.Discard, heard)
+	result := process.Wait()
+	if want := []string{secrets[0], secrets[1], secrets[0]}; !slices.Equal(traded, want) {
+		t.Errorf("traded in: %q, want %q", traded, want)
+	}
+	oracle := rig.NewOracle(slices.Concat(secrets, tokens)...)
+	hits := append(oracle.Bytes("output", []byte(printed.String()+result.Stderr)), oracle.Bytes("audit", w.Read(rig.AuditLog))...)
+	if len(hits) > 0 {
 		t.Errorf("in the agent's reach: %v", hits)
 	}
 }
