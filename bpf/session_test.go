@@ -67,3 +67,34 @@ func TestAddressesGoThereAndBack(t *testing.T) {
 		}
 	}
 }
+
+func TestPodIsEncoded(t *testing.T) {
+	session := Session{
+		Port: 981, StubPort: 982, Listener4: netip.MustParseAddr("127.0.0.1"), Pod: true,
+		Own4: netip.MustParseAddr("10.0.0.1"),
+		Own:  []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), {}, netip.MustParseAddr("fe80::1%eth0")},
+	}
+	value, _, err := session.encode(5)
+	if err != nil || value.Pod != 1 || value.Unfenced != 0 || value.StubPort != 982 {
+		t.Fatalf("encoded %+v: %v", value, err)
+	}
+	want := [16]redirectAddress{encodeAddress(netip.MustParseAddr("10.0.0.1")), encodeAddress(netip.MustParseAddr("fe80::1"))}
+	if value.Own != want {
+		t.Errorf("own addresses %v, want %v", value.Own, want)
+	}
+	for name, broken := range map[string]func(*Session){
+		"an own address that is none": func(s *Session) { s.Own = []netip.Addr{netip.IPv6Unspecified()} },
+		"unfenced without a pod":      func(s *Session) { s.Pod, s.Unfenced = false, true },
+		"more than there is room for": func(s *Session) {
+			for i := range byte(16) {
+				s.Own = append(s.Own, netip.AddrFrom4([4]byte{10, 1, 0, i}))
+			}
+		},
+	} {
+		s := session
+		broken(&s)
+		if _, _, err := s.encode(5); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
