@@ -25,6 +25,10 @@ var acts = map[string]func() string{
 
 	"bpf: hold node":     holdNode,
 	"bpf: connect until": connectUntil,
+	"bpf: serve":         serve,
+	"bpf: escape":        escape,
+	"bpf: send":          func() string { return errnoName(sendOut("")) },
+	"bpf: send by link":  func() string { return errnoName(sendOut("eth0")) },
 }
 
 func TestMain(m *testing.M) {

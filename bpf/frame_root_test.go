@@ -60,7 +60,18 @@ func (p packet) header4(from, to netip.Addr, length int) []byte {
 	ip[8], ip[9] = p.hops, p.protocol
 	copy(ip[12:], from.AsSlice())
 	copy(ip[16:], to.AsSlice())
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
 	return ip
+}
+
+// checksum is the internet's (RFC 1071), of an even number of bytes.
+func checksum(data []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(data); i += 2 {
+		sum += uint32(data[i])<<8 | uint32(data[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	return ^uint16(sum + sum>>16)
 }
 
 func (p packet) header6(from, to netip.Addr, length int) []byte {
