@@ -25,6 +25,7 @@ var acts = map[string]func() string{
 
 	"bpf: hold node":     holdNode,
 	"bpf: connect until": connectUntil,
+	"bpf: time connects": timeConnects,
 	"bpf: serve":         serve,
 	"bpf: escape":        escape,
 	"bpf: send":          func() string { return errnoName(sendOut("")) },

@@ -41,11 +41,11 @@ func podSession() Session {
 
 // gate drives the fence's programs with packets that no device has.
 type gate struct {
-	t      *testing.T
+	t      testing.TB
 	object *Object
 }
 
-func newGate(t *testing.T) *gate {
+func newGate(t testing.TB) *gate {
 	t.Helper()
 	object, err := OpenNode(nodeDir(t), newCgroup(t), 16)
 	require(t, err)

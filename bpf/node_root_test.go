@@ -19,7 +19,7 @@ import (
 )
 
 // nodeDir mounts a bpffs of the test's own and names a directory in it.
-func nodeDir(t *testing.T) string {
+func nodeDir(t testing.TB) string {
 	t.Helper()
 	mount := t.TempDir()
 	require(t, MountBPF(mount))
@@ -29,7 +29,7 @@ func nodeDir(t *testing.T) string {
 }
 
 // newNodeRig is a rig without an object.
-func newNodeRig(t *testing.T) (r *rig, dir string) {
+func newNodeRig(t testing.TB) (r *rig, dir string) {
 	t.Helper()
 	dir = nodeDir(t)
 	return newBareRig(t), dir

@@ -21,14 +21,14 @@ import (
 
 // rig is a namespace and a cgroup of the test's own, and the programs attached.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	ns     *os.File
 	cookie uint64
 	cgroup *os.File
 	object *Object
 }
 
-func newRig(t *testing.T, options Options) *rig {
+func newRig(t testing.TB, options Options) *rig {
 	t.Helper()
 	r := newBareRig(t)
 	object, err := Load(options)
@@ -39,7 +39,7 @@ func newRig(t *testing.T, options Options) *rig {
 }
 
 // newBareRig has no object.
-func newBareRig(t *testing.T) *rig {
+func newBareRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, cgroup: newCgroup(t)}
 	r.inside(func() error {
@@ -112,7 +112,7 @@ func raiseLoopback() error {
 }
 
 // newCgroup makes a cgroup v2 leaf, wherever v2 is mounted.
-func newCgroup(t *testing.T) *os.File {
+func newCgroup(t testing.TB) *os.File {
 	t.Helper()
 	dir, err := os.MkdirTemp(cgroupMount(t), "phantom-bpf-")
 	require(t, err)
@@ -125,7 +125,7 @@ func newCgroup(t *testing.T) *os.File {
 	return file
 }
 
-func cgroupMount(t *testing.T) string {
+func cgroupMount(t testing.TB) string {
 	t.Helper()
 	file, err := os.Open("/proc/self/mountinfo")
 	require(t, err)
