@@ -13,13 +13,13 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/containernetworking/cni/pkg/version"
+	protocol "github.com/containernetworking/cni/pkg/version"
 )
 
 // supported are the versions of the protocol from the one in which a chain,
 // and so prevResult, is settled (0.3.0 differs from 0.3.1 in a spelling alone,
 // and no runtime in use selects it) to the one with STATUS and GC.
-var supported = version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+var supported = protocol.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 // maxInput is what standard input may have in bytes. Kubernetes lets the
 // annotations of a pod have 256 KiB, which escaping can double; GC lists 110
@@ -27,15 +27,17 @@ var supported = version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 const maxInput = 1<<20 - 1
 
 // about is printed to whoever starts the plugin without a command.
-const about = "phantom-cni asks the daemon of phantom-ns (phantom-ns serve) for a session; see phantom-cni(8)"
+func about() string {
+	return "phantom-cni " + version + " asks the daemon of phantom-ns (phantom-ns serve) for a session; see phantom-cni(8)"
+}
 
 // run serves one call and returns the exit status. What skel would print is
 // printed here: it leaves cniVersion out of errors, and a result must not be
 // followed by one.
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer) int {
-	result, version, err := serve(ctx, stdin)
+	result, spoken, err := serve(ctx, stdin)
 	if err != nil {
-		result = encode(failure{version, *err})
+		result = encode(failure{spoken, *err})
 	}
 	if _, werr := stdout.Write(result); werr != nil || err != nil {
 		return 1
@@ -62,14 +64,14 @@ func encode(v any) []byte {
 func serve(ctx context.Context, stdin io.Reader) ([]byte, string, *types.Error) {
 	command := os.Getenv("CNI_COMMAND")
 	if command == "" {
-		return nil, version.Current(), skel.PluginMainFuncsWithError(skel.CNIFuncs{}, supported, about)
+		return nil, protocol.Current(), skel.PluginMainFuncsWithError(skel.CNIFuncs{}, supported, about())
 	}
 	input, err := io.ReadAll(io.LimitReader(stdin, maxInput+1))
 	switch {
 	case err != nil:
-		return nil, version.Current(), types.NewError(types.ErrIOFailure, "read configuration", err.Error())
+		return nil, protocol.Current(), types.NewError(types.ErrIOFailure, "read configuration", err.Error())
 	case len(input) > maxInput:
-		return nil, version.Current(), types.NewError(types.ErrInvalidNetworkConfig, "configuration is too long", fmt.Sprintf("%d bytes at most", maxInput))
+		return nil, protocol.Current(), types.NewError(types.ErrInvalidNetworkConfig, "configuration is too long", fmt.Sprintf("%d bytes at most", maxInput))
 	}
 	spoken := versionOf(input)
 	if command == "VERSION" {
@@ -91,7 +93,7 @@ func (c *call) dispatch(input []byte, spoken string) ([]byte, string, *types.Err
 	}
 	err := skel.PluginMainFuncsWithError(skel.CNIFuncs{
 		Add: c.add, Check: c.check, Del: c.del, GC: c.collect, Status: c.status,
-	}, supported, about)
+	}, supported, about())
 	return c.result, spoken, err
 }
 
@@ -114,9 +116,9 @@ func versionOf(input []byte) string {
 		CNIVersion string `json:"cniVersion"`
 	}
 	if json.Unmarshal(input, &said) != nil {
-		return version.Current()
+		return protocol.Current()
 	}
-	return cmp.Or(said.CNIVersion, version.Current())
+	return cmp.Or(said.CNIVersion, protocol.Current())
 }
 
 // replay makes bytes that were read, and bounded, the standard input again:

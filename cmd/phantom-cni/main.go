@@ -24,6 +24,9 @@ import (
 	"os"
 )
 
+// version is set by the linker.
+var version = "unknown"
+
 func main() {
 	os.Exit(run(context.Background(), os.Stdin, os.Stdout))
 }
