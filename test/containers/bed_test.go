@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -77,14 +78,24 @@ func (b *bed) do(f func() error) {
 }
 
 // path puts Debian's programs before what else a machine may have of the name.
-const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+const path = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 
 // command prepares a program of the world.
 func (b *bed) command(ctx context.Context, args ...string) (*exec.Cmd, *bytes.Buffer) {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	program := args[0]
+	b.do(func() error {
+		for dir := range strings.SplitSeq(path, ":") {
+			if _, err := os.Stat(filepath.Join(dir, args[0])); err == nil {
+				program = filepath.Join(dir, args[0])
+				return nil
+			}
+		}
+		return fmt.Errorf("%s is not on %s", args[0], path)
+	})
+	cmd := exec.CommandContext(ctx, program, args[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = []string{path, "HOME=/root", "LANG=C.UTF-8"}
+	cmd.Env = []string{"PATH=" + path, "HOME=/root", "LANG=C.UTF-8"}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
@@ -97,9 +108,15 @@ const patience = time.Minute
 // try runs a program to its end and returns what it printed.
 func (b *bed) try(args ...string) (string, error) {
 	b.t.Helper()
+	return b.tryWith(nil, args...)
+}
+
+func (b *bed) tryWith(stdin io.Reader, args ...string) (string, error) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd, out := b.command(ctx, args...)
+	cmd.Stdin = stdin
 	b.do(cmd.Start)
 	err := cmd.Wait()
 	// Something that it left behind may hold its output: that is not its end.
@@ -111,7 +128,12 @@ func (b *bed) try(args ...string) (string, error) {
 
 func (b *bed) run(args ...string) string {
 	b.t.Helper()
-	out, err := b.try(args...)
+	return b.runWith(nil, args...)
+}
+
+func (b *bed) runWith(stdin io.Reader, args ...string) string {
+	b.t.Helper()
+	out, err := b.tryWith(stdin, args...)
 	if err != nil {
 		b.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
