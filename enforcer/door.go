@@ -3,6 +3,7 @@
 package enforcer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,11 @@ import (
 //	{"do":"reload"}                       the policy is read again
 //	{"do":"stored","names":["openai"]}    these were stored anew
 //	{"do":"removed","names":["openai"]}   these were removed
-//	◀ {} or {"error":"…"}
+//	{"do":"info"}                         how it goes
+//	{"do":"stop","timeout":10000000000}   the agent is ended, after so many ns by force
+//	{"do":"exec"} and a socket            a program runs beside the agent; package console
+//	                                      draws what is said over the socket
+//	◀ {}, {"info":{…}} or {"error":"…"}
 const doorName = "door"
 
 // What may be asked at a door.
@@ -34,6 +39,9 @@ const (
 	doReload  = "reload"
 	doStored  = "stored"
 	doRemoved = "removed"
+	doInfo    = "info"
+	doStop    = "stop"
+	doExec    = "exec"
 )
 
 // doorDeadline bounds one errand: helpers have ten seconds.
@@ -43,12 +51,16 @@ const doorDeadline = 30 * time.Second
 const maxErrand = 64 << 10
 
 type errand struct {
-	Do    string   `json:"do"`
-	Names []string `json:"names,omitempty"`
+	Do      string        `json:"do"`
+	Names   []string      `json:"names,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"`
+
+	socket *os.File // of doExec
 }
 
 type outcome struct {
 	Error string `json:"error,omitempty"`
+	Info  *Info  `json:"info,omitempty"`
 }
 
 // openDoor listens until the session ends.
@@ -75,7 +87,7 @@ func (s *Session) serveDoor(conn *net.UnixConn) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(doorDeadline))
 	var said outcome
-	if err := s.run(conn); err != nil {
+	if err := s.run(conn, &said); err != nil {
 		said.Error = err.Error()
 	}
 	// Whoever asked may have gone.
@@ -84,13 +96,20 @@ func (s *Session) serveDoor(conn *net.UnixConn) {
 
 var errStranger = errors.New("only root may ask")
 
-func (s *Session) run(conn *net.UnixConn) error {
+func (s *Session) run(conn *net.UnixConn, said *outcome) error {
 	if uid, err := peerUID(conn); err != nil || uid != 0 {
 		return errors.Join(errStranger, err)
 	}
-	var e errand
-	if err := json.NewDecoder(io.LimitReader(conn, maxErrand)).Decode(&e); err != nil {
-		return fmt.Errorf("read errand: %w", err)
+	e, err := readErrand(conn)
+	if err != nil {
+		return err
+	}
+	if e.socket != nil {
+		defer e.socket.Close()
+	}
+	if e.Do == doInfo {
+		said.Info = s.info()
+		return nil
 	}
 	select {
 	case <-s.serving: // what was stored while the session began is fetched again
@@ -104,8 +123,49 @@ func (s *Session) run(conn *net.UnixConn) error {
 		return s.Stored(e.Names)
 	case doRemoved:
 		return s.Removed(e.Names)
+	case doStop:
+		return s.stop(e.Timeout)
+	case doExec:
+		return s.openBeside(e.socket)
 	}
 	return fmt.Errorf("unknown errand %q", e.Do)
+}
+
+// openBeside begins the conversation about a program.
+func (s *Session) openBeside(socket *os.File) error {
+	if socket == nil {
+		return errNoConversation
+	}
+	person, err := asConversation(socket)
+	if err == nil {
+		go s.serveBeside(person)
+	}
+	return err
+}
+
+// readErrand reads one line, and the socket that came with its beginning.
+func readErrand(conn *net.UnixConn) (e errand, err error) {
+	begun, rights := make([]byte, 4<<10), make([]byte, unix.CmsgSpace(4))
+	n, controls, flags, _, err := conn.ReadMsgUnix(begun, rights)
+	if err != nil {
+		return e, fmt.Errorf("read errand: %w", err)
+	}
+	var sockets []*os.File
+	if sockets, err = rightsFiles(rights[:controls]); len(sockets) == 1 {
+		e.socket = sockets[0]
+	}
+	if err == nil && (flags&unix.MSG_CTRUNC != 0 || len(sockets) > 1) {
+		err = errNoConversation
+	}
+	rest := io.MultiReader(bytes.NewReader(begun[:n]), conn)
+	if err == nil {
+		err = json.NewDecoder(io.LimitReader(rest, maxErrand)).Decode(&e)
+	}
+	if err != nil {
+		closeAll(sockets)
+		return errand{}, fmt.Errorf("read errand: %w", err)
+	}
+	return e, nil
 }
 
 func peerUID(conn *net.UnixConn) (int, error) {
@@ -204,11 +264,11 @@ func askSessions(running []state, e errand, wanted func(state) bool) []Renewal {
 			asked++
 			go func() {
 				r := Renewal{Session: s.ID, Command: s.Command}
-				err := askSession(s.ID, e)
+				_, err := askSession(s.ID, e)
 				if err != nil {
 					r.Error = err.Error()
 				}
-				if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+				if isGone(err) {
 					r.Session = "" // dead, and gc's
 				}
 				done <- r
@@ -225,22 +285,48 @@ func askSessions(running []state, e errand, wanted func(state) bool) []Renewal {
 	return all
 }
 
-func askSession(id string, e errand) error {
-	conn, err := net.DialTimeout("unix", filepath.Join(StateDir, id, doorName), doorDeadline)
+// isGone tells that nobody was at the door.
+func isGone(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
+
+// askSession runs one errand. The sockets go with it.
+func askSession(id string, e errand, sockets ...*os.File) (said outcome, err error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(StateDir, id, doorName), Net: "unix"})
 	if err != nil {
-		return fmt.Errorf("ask session: %w", err)
+		return said, fmt.Errorf("ask session: %w", err)
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(doorDeadline))
-	if err := json.NewEncoder(conn).Encode(e); err != nil {
-		return fmt.Errorf("ask session: %w", err)
+	if err := sendErrand(conn, e, sockets); err != nil {
+		return said, fmt.Errorf("ask session: %w", err)
 	}
-	var said outcome
 	if err := json.NewDecoder(io.LimitReader(conn, maxErrand)).Decode(&said); err != nil {
-		return fmt.Errorf("ask session: %w", err)
+		return said, fmt.Errorf("ask session: %w", err)
 	}
 	if said.Error != "" {
-		return errors.New(said.Error)
+		return said, errors.New(said.Error)
 	}
-	return nil
+	return said, nil
+}
+
+func sendErrand(conn *net.UnixConn, e errand, sockets []*os.File) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	var fds []int
+	for _, f := range sockets {
+		fd, err := descriptor(f)
+		if err != nil {
+			return err
+		}
+		fds = append(fds, fd)
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	_, _, err = conn.WriteMsgUnix(append(line, '\n'), rights, nil)
+	return err
 }

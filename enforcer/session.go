@@ -55,21 +55,9 @@ type Config struct {
 
 // Session is a running agent and everything that holds it.
 type Session struct {
-	supply // of its proxy
-
-	id      string
-	git     *gitReading
-	memlock *unix.Rlimit // the caller's, for the agent
-	trail   *Trail
-	kernel  *kernelHalf
-	masking *masking
-	atRest  <-chan atRest // nil: nothing is looked for
-	child   *sandbox.Child
-	autorun map[string]stamp // files that run by themselves, as they were
-	tally   tally
-	started bool // the log has the first record, so it is to have the last
-	dir     *stateDir
-	state   state
+		Covers: covers, Given: given(spec, s.placeholders),
+		Argv: s.config.Command, Env: s.environ,
+		CA: s.ca, SystemRoots: names.roots,
 
 	serving chan struct{} // closed when the agent executes
 	broken  chan error    // the proxy ended before the agent
@@ -195,6 +183,7 @@ func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Ses
 		return err
 	}
 	s.child = child
+	s.undo.push(s.visitors.Close)
 	s.undo.push(child.Close)
 	// A move in cgroup v1 waits some 5 ms for all processors, beside what init does.
 	held := make(chan error, 1)
@@ -284,6 +273,7 @@ func (s *Session) launch(spec *policy.Session) error {
 		return err
 	}
 	s.autorun = s.stampAutorun()
+	s.environ = agentEnviron(s.config.Caller, s.config.User, extra)
 	// First: an agent that executes has a log.
 	if err := s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionStart)); err != nil {
 		return err
@@ -291,7 +281,7 @@ func (s *Session) launch(spec *policy.Session) error {
 	s.started = true
 	err = s.child.Launch(sandbox.Launch{
 		Covers: covers, Given: given(spec, s.placeholders),
-		Argv: s.config.Command, Env: agentEnviron(s.config.Caller, s.config.User, extra),
+		Argv: s.config.Command, Env: s.environ,
 		CA: s.ca, SystemRoots: names.roots,
 		Hosts: names.hosts, ResolvConf: names.resolvConf, Nsswitch: names.nsswitch,
 	})

@@ -21,6 +21,7 @@ import (
 type tally struct {
 	mu       sync.Mutex
 	requests uint64
+	allowed  uint64 // of the requests
 	refused  uint64
 	first    audit.Record      // the first refusal
 	hosts    map[string]uint64 // refusals by host
@@ -40,6 +41,9 @@ func (t *tally) add(records []audit.Record) {
 func (t *tally) count(r audit.Record) {
 	if r.Kind == audit.KindRequest || r.Kind == audit.KindConnect {
 		t.requests++
+		if r.Verdict == audit.Allow {
+			t.allowed++
+		}
 	}
 	if r.Verdict != audit.Deny {
 		return

@@ -46,6 +46,7 @@ var layers = [][]string{
 	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/oci", "enforcer/node/members", "enforcer/node/webhook", "enforcer/node/install"},
 	{"enforcer/node/api", "enforcer/node/systemd"},
 	{"enforcer"},
+	{"enforcer/console"},
 	{"bpf", "netns", "proxy"},
 	{"netns/sandbox"},
 	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub", "proxy/mask"},

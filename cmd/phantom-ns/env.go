@@ -104,7 +104,8 @@ func (e *env) command() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(e.runCommand(), e.secretCommand(), e.doctorCommand(), e.reloadCommand(), e.gcCommand(), e.cdiCommand(), e.versionCommand())
+	root.AddCommand(e.runCommand(), e.execCommand(), e.stopCommand(), e.psCommand(),
+		e.secretCommand(), e.doctorCommand(), e.reloadCommand(), e.gcCommand(), e.cdiCommand(), e.versionCommand())
 	return root
 }
 

@@ -22,6 +22,7 @@ import (
 var stages = map[string]func(){
 	enforcer.ProxyStage: enforcer.ProxyMain,
 	sandbox.InitStage:   sandbox.Main,
+	sandbox.LeaderStage: sandbox.LeaderMain,
 	secret.Stage:        secret.Main,
 	mask.Stage:          mask.Main,
 }

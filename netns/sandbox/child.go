@@ -19,13 +19,17 @@ import (
 // called from several goroutines, but Listeners and Launch each once and in
 // this order.
 type Child struct {
-	process  *process
-	control  *os.File
-	stdio    *stdio
-	terminal *terminalRelay
-	warnings []string
-	unwatch  func() bool // stops watching the context
-	running  atomic.Bool // init has executed the agent
+	process   *process
+	control   *os.File
+	attendant Attendant
+	console   *Console  // the attendant, where it is ours
+	terminal  *Terminal // nil: none of the agent's streams is one
+	attached  bool      // the attendant has the terminal's master
+	body      specBody  // as init has it
+	warnings  []string
+	unwatch   func() bool // stops watching the context
+	running   atomic.Bool // init has executed the agent
+	programs  programs    // those beside the agent
 
 	waiting, closing  sync.Once
 	status            Status
@@ -57,10 +61,15 @@ func start(cfg Config) (_ *Child, err error) {
 			c.release()
 		}
 	}()
-	if c.stdio, err = openStdio(cfg.Stdin, cfg.Stdout, cfg.Stderr); err != nil {
+	streams, err := c.attend(cfg)
+	if err != nil {
 		return nil, err
 	}
-	spec, err := newSpec(cfg, c.stdio.terminal)
+	defer streams.Close()
+	if c.body, err = newSpec(cfg, c.terminal); err != nil {
+		return nil, err
+	}
+	spec, err := newBulk(c.body)
 	if err != nil {
 		return nil, err
 	}
@@ -74,31 +83,46 @@ func start(cfg Config) (_ *Child, err error) {
 		return nil, errors.Join(err, unix.Close(pair[0]))
 	}
 	c.control = os.NewFile(uintptr(pair[0]), "control")
-	donated := c.stdio.donated
-	c.process, err = startProcess(cfg, [4]int{donated[0], donated[1], donated[2], pair[1]})
+	err = streams.with(func(fds [3]int) error {
+		c.process, err = startProcess(cfg, [4]int{fds[0], fds[1], fds[2], pair[1]})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	c.stdio.donate()
 	if err := c.send(kindSpec, struct{}{}, spec); err != nil {
 		return nil, fmt.Errorf("send spec: %w", err)
 	}
 	return c, nil
 }
 
+// attend finds who holds the agent's streams, and opens them where that is us.
+func (c *Child) attend(cfg Config) (Streams, error) {
+	if cfg.Streams != nil {
+		c.attendant, c.terminal = cfg.Attendant, cfg.Streams.Terminal
+		return *cfg.Streams, nil
+	}
+	console, err := OpenConsole(cfg.Stdin, cfg.Stdout, cfg.Stderr)
+	if err != nil {
+		return Streams{}, err
+	}
+	c.attendant, c.console = console, console
+	streams := console.Streams()
+	c.terminal = streams.Terminal
+	return streams, nil
+}
+
 // newSpec is the bulk of kindSpec.
-func newSpec(cfg Config, tty *terminalSpec) (int, error) {
+func newSpec(cfg Config, tty *Terminal) (specBody, error) {
 	body := specBody{Spec: cfg.Spec, Terminal: tty}
 	var st unix.Stat_t
-	if err := unix.Fstat(cfg.Namespace.FD(), &st); err != nil {
-		return -1, fmt.Errorf("read namespace: %w", err)
+	err := unix.Fstat(cfg.Namespace.FD(), &st)
+	if err != nil {
+		return body, fmt.Errorf("read namespace: %w", err)
 	}
 	body.Net = st.Ino
-	var err error
-	if body.Outside, err = namespaces("/proc/self/ns"); err != nil {
-		return -1, err
-	}
-	return newBulk(body)
+	body.Outside, err = namespaces("/proc/self/ns")
+	return body, err
 }
 
 // PID is init's process id on the host.
@@ -134,7 +158,7 @@ func (c *Child) launch(l Launch) error {
 	if err := c.send(kindLaunch, struct{}{}, bulk); err != nil {
 		return c.lost(StageWait, fmt.Errorf("send launch: %w", err))
 	}
-	c.stdio.start()
+	c.attendant.Begin()
 	return c.follow()
 }
 
@@ -164,18 +188,16 @@ func (c *Child) follow() error {
 	}
 }
 
-// openTerminal begins to relay the session's terminal, whose master is in p.
+// openTerminal hands the session's terminal, whose master is in p, to who
+// attends the agent.
 func (c *Child) openTerminal(p packet) error {
-	if len(p.fds) != 1 || c.stdio.terminal == nil || c.terminal != nil {
+	if len(p.fds) != 1 || c.terminal == nil || c.attached {
 		return c.unexpected(p)
 	}
-	master := os.NewFile(uintptr(p.fds[0]), "terminal")
-	first := c.stdio.terminal.FDs[0]
-	relay, err := openTerminalRelay(c.stdio.files[first], master, first == 0)
-	if err != nil {
-		return stageError(StageSession, errors.Join(err, master.Close()))
+	c.attached = true
+	if err := c.attendant.Attach(os.NewFile(uintptr(p.fds[0]), "terminal")); err != nil {
+		return stageError(StageSession, err)
 	}
-	c.terminal = relay
 	return nil
 }
 
@@ -189,7 +211,7 @@ func (c *Child) unexpected(p packet) error {
 	if err := p.decode(&f); err != nil {
 		return &StageError{Text: err.Error()}
 	}
-	return &StageError{Stage: f.Stage, Errno: syscall.Errno(f.Errno), Text: f.Text}
+	return f.error()
 }
 
 // lost makes an error of a socket that ended: init was killed, or its message

@@ -21,10 +21,11 @@ import (
 // (execvp(3), _PATH_STDPATH without the folders of root).
 const defaultPath = "/usr/local/bin:/usr/bin:/bin"
 
-// agent is the agent as init sees it.
-type agent struct {
-	mu  sync.Mutex
-	pid int // 0 when it has been waited for
+// children are init's own: the agent, and the leaders of programs beside it.
+type children struct {
+	mu      sync.Mutex
+	agent   int            // 0 when it has been waited for
+	leaders map[int]*ahead // by process id
 }
 
 // exec starts the agent, and then is what PID 1 has to be. It returns only an
@@ -34,24 +35,22 @@ func (p *pid1) exec() error {
 	if err != nil {
 		return err
 	}
-	a := &agent{}
-	a.mu.Lock() // until it runs, signals wait
-	go p.obey(a)
+	c := &children{leaders: make(map[int]*ahead)}
 	// Signals that the agent sends to init: a handler that does nothing, as the
 	// kernel already drops those that have none. The agent itself does not
 	// inherit it, as it would an ignored signal.
 	signal.Notify(make(chan os.Signal))
-	if a.pid, err = p.fork(name); err != nil {
+	if c.agent, err = p.fork(name, 0); err != nil {
 		return fmt.Errorf("execute %q: %w", name, err)
 	}
-	a.mu.Unlock()
 	if err := send(p.control, kindRunning, struct{}{}); err != nil {
 		os.Exit(1)
 	}
 	if err := p.release(); err != nil {
 		os.Exit(1)
 	}
-	p.reap(a)
+	go p.reap(c)
+	p.obey(c)
 	return nil
 }
 
@@ -75,12 +74,13 @@ func (p *pid1) release() error {
 }
 
 // fork executes the program as the leader of a process group, which is the
-// terminal's foreground group where there is a terminal.
-func (p *pid1) fork(name string) (int, error) {
+// terminal's foreground group where there is a terminal. It is sent death, where
+// that is not 0, when this thread ends.
+func (p *pid1) fork(name string, death syscall.Signal) (int, error) {
 	pid, err := syscall.ForkExec(name, p.launch.Argv, &syscall.ProcAttr{
 		Env:   p.launch.Env,
 		Files: []uintptr{0, 1, 2},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Foreground: p.slave >= 0, Ctty: max(p.slave, 0)},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Foreground: p.slave >= 0, Ctty: max(p.slave, 0), Pdeathsig: death},
 	})
 	if errors.Is(err, unix.ENOENT) && unix.Access(name, unix.F_OK) == nil {
 		return 0, fmt.Errorf("interpreter is missing: %w", unix.ENOEXEC)
@@ -144,34 +144,48 @@ func executable(name string) error {
 	return nil
 }
 
-// obey does what the supervisor says, and ends everything when it is gone.
-func (p *pid1) obey(a *agent) {
+// obey does what the supervisor says, and ends everything when it is gone. It is
+// the thread that forked the agent, and forks the others: Landlock's rules and
+// the keyring are a thread's own.
+func (p *pid1) obey(c *children) {
 	for {
 		message, err := receive(p.control)
 		if err != nil {
 			os.Exit(1) // the kernel kills the rest
 		}
-		message.close()
 		var s signalBody
-		if message.kind == kindSignal && message.decode(&s) == nil {
-			a.signal(syscall.Signal(s.Signal))
+		var b startBody
+		switch {
+		case message.kind == kindSignal && message.decode(&s) == nil:
+			c.signal(s.Program, syscall.Signal(s.Signal))
+		case message.kind == kindProgram && message.decode(&b) == nil:
+			p.program(c, b, message.fds)
 		}
+		message.close()
 	}
 }
 
-// signal sends s to the agent's process group. The pid cannot be another's: it
-// is waited for under the same lock.
-func (a *agent) signal(s syscall.Signal) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.pid > 0 {
-		unix.Kill(-a.pid, s)
+// signal sends s to the agent's process group, or to a leader. The pid cannot be
+// another's: it is waited for under the same lock.
+func (c *children) signal(program int, s syscall.Signal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if program == 0 {
+		if c.agent > 0 {
+			unix.Kill(-c.agent, s)
+		}
+		return
+	}
+	for pid, l := range c.leaders {
+		if l.program == program {
+			unix.Kill(pid, s)
+		}
 	}
 }
 
 // reap waits for every child, as PID 1 must, until the agent has ended, and
 // reports that. Init's exit then ends whatever the agent left behind.
-func (p *pid1) reap(a *agent) {
+func (p *pid1) reap(c *children) {
 	for {
 		// Without waiting for it, so that its pid stays taken.
 		var info unix.Siginfo
@@ -180,27 +194,34 @@ func (p *pid1) reap(a *agent) {
 		} else if err != nil {
 			os.Exit(1)
 		}
-		a.mu.Lock()
+		c.mu.Lock()
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, unix.WUNTRACED|unix.WNOHANG, nil)
-		if err == nil && pid == a.pid && p.report(status) {
-			return
+		if err == nil && pid == c.agent && p.report(0, status) {
+			os.Exit(0)
 		}
-		a.mu.Unlock()
+		if l := c.leaders[pid]; err == nil && l != nil {
+			l.tell(status)
+			if !status.Stopped() {
+				delete(c.leaders, pid)
+			}
+		}
+		c.mu.Unlock()
 	}
 }
 
-// report tells the supervisor how the agent stopped or ended, and whether it
-// ended.
-func (p *pid1) report(status syscall.WaitStatus) bool {
+// report tells the supervisor how the agent or a program stopped or ended, and
+// whether it ended.
+func (p *pid1) report(program int, status syscall.WaitStatus) bool {
+	of := programBody{program}
 	switch {
 	case status.Stopped():
-		send(p.control, kindStopped, signalBody{Signal: int(status.StopSignal())})
+		send(p.control, kindStopped, signalBody{of, int(status.StopSignal())})
 		return false
 	case status.Signaled():
-		send(p.control, kindExited, exitedBody{Signal: int(status.Signal())})
+		send(p.control, kindExited, exitedBody{programBody: of, Signal: int(status.Signal())})
 	default:
-		send(p.control, kindExited, exitedBody{Code: status.ExitStatus()})
+		send(p.control, kindExited, exitedBody{programBody: of, Code: status.ExitStatus()})
 	}
 	return true
 }

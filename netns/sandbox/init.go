@@ -23,7 +23,7 @@ type pid1 struct {
 	own     mounts         // made here, and writable
 	rules   *fence.Ruleset // nil where the kernel has none
 	home    uint64         // id of the mount that discards what is written to it; 0 is none
-	slave   int            // of the session's terminal; -1 is none
+	slave   int            // of the terminal; -1 is none
 }
 
 // step is a stage and what is done in it.
@@ -66,7 +66,7 @@ func runInit(steps []step) int {
 	p := &pid1{control: controlFD, stage: StageStart, slave: -1}
 	if err := p.run(steps); err != nil {
 		e := stageError(p.stage, err)
-		if err := send(p.control, kindFailed, failedBody{Stage: e.Stage, Errno: int(e.Errno), Text: e.Text}); err != nil {
+		if err := send(p.control, kindFailed, e.body(0)); err != nil {
 			return 1
 		}
 		return 0

@@ -18,6 +18,16 @@ import (
 // refuses anything else. A thread made meanwhile has what its maker has, and is
 // looked at too.
 func (p *pid1) posture() error {
+	if err := p.checkThreads(); err != nil {
+		return err
+	}
+	if err := p.checkDescriptors(); err != nil {
+		return err
+	}
+	return checkProcess()
+}
+
+func (p *pid1) checkThreads() error {
 	want := p.body.Spec.User.status()
 	seen := make(map[string]bool)
 	for more := true; more; {
@@ -36,10 +46,7 @@ func (p *pid1) posture() error {
 			}
 		}
 	}
-	if err := p.checkDescriptors(); err != nil {
-		return err
-	}
-	return checkProcess()
+	return nil
 }
 
 // status is what /proc/self/task/*/status must say (proc_pid_status(5)).

@@ -26,6 +26,10 @@ package sandbox
 //	    ├──────────────────────────────────────────►  ┤ ─► agent's group
 //	    │  stopped       any number                   │
 //	    ├  ◄──────────────────────────────────────────┤ ◄─ agent (WUNTRACED)
+//	    │  program       + bulk, streams; any number  │
+//	    ├──────────────────────────────────────────►  ┤ ─► leader ─► program
+//	    │  executed or failed, of the program         │
+//	    ├  ◄──────────────────────────────────────────┤ ◄─ leader
 //	    │  exited                                     │
 //	    ├  ◄──────────────────────────────────────────┤ ◄─ agent
 //	    │  end of file: init is gone, and with it     │
@@ -34,7 +38,9 @@ package sandbox
 // failed may come instead of anything above running, and is init's last word.
 // End of file on init's side is the supervisor's death: init exits at once.
 // From running on, init has the agent's uid and the supervisor takes what it
-// says as hostile: only stopped and exited are read, and no descriptor.
+// says as hostile: only stopped and exited are read, and executed and failed of
+// a program that was sent, and no descriptor. Signal, stopped and exited are
+// about a program beside the agent where they carry its number.
 const (
 	kindSpec kind = iota + 1
 	kindListeners
@@ -46,6 +52,8 @@ const (
 	kindSignal
 	kindStopped
 	kindExited
+	kindProgram
+	kindExecuted
 )
 
 // kind says what a message is.
@@ -58,12 +66,27 @@ type (
 	}
 	warningBody struct{ Text string }
 	failedBody  struct {
+		programBody
 		Stage Stage
 		Errno int
 		Text  string
 	}
-	signalBody struct{ Signal int } // also stopped
-	exitedBody struct{ Code, Signal int }
+	signalBody struct { // also stopped
+		programBody
+		Signal int
+	}
+	exitedBody struct {
+		programBody
+		Code, Signal int
+	}
+	// programBody says what a message is about; also executed.
+	programBody struct {
+		Program int `json:",omitempty"` // 0 is the agent
+	}
+	startBody struct { // of kindProgram
+		programBody
+		Terminal int // which of 0, 1, 2 is a terminal of the session's; -1 is none
+	}
 )
 
 // controlFD is where init finds its end of the socket pair.

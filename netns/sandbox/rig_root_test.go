@@ -40,6 +40,8 @@ func TestMain(m *testing.M) {
 	switch name := os.Args[0]; {
 	case name == InitStage:
 		runTestInit()
+	case name == LeaderStage:
+		LeaderMain()
 	case name == "supervisor", os.Getenv("SUPERVISE") != "":
 		os.Exit(superviseTest())
 	case strings.HasPrefix(name, "agent:"):

@@ -38,41 +38,65 @@ func (p *pid1) session() error {
 
 // openTerminal makes a terminal in the session's own devpts, puts it in the
 // place of the user's and hands its master out.
-func (p *pid1) openTerminal(t terminalSpec) error {
-	master, err := unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func (p *pid1) openTerminal(t Terminal) error {
+	master, slave, err := openPTY(unix.AT_FDCWD, "/dev/pts/ptmx", t, p.body.Spec.User.UID)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(master)
-	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		return fmt.Errorf("unlock: %w", err)
+	p.slave = slave
+	if err := unix.IoctlSetInt(slave, unix.TIOCSCTTY, 0); err != nil {
+		return fmt.Errorf("make it init's: %w", err)
 	}
-	// By ioctl and not by path: the other end of this one and of no other.
-	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER,
-		unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if errno != 0 {
-		return fmt.Errorf("open peer: %w", errno)
-	}
-	p.slave = int(slave)
-	if err := p.prepareTerminal(t); err != nil {
-		return err
+	for _, fd := range t.FDs {
+		if err := unix.Dup3(slave, fd, 0); err != nil {
+			return fmt.Errorf("put in place of %d: %w", fd, err)
+		}
 	}
 	return send(p.control, kindTerminal, struct{}{}, master)
 }
 
-func (p *pid1) prepareTerminal(t terminalSpec) error {
+// openPTY makes a terminal of the multiplexer name below dir, set as t says,
+// for uid.
+func openPTY(dir int, name string, t Terminal, uid int) (master, slave int, err error) {
+	master, err = unix.Openat2(dir, name, &unix.OpenHow{
+		Flags:   unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return -1, -1, err
+	}
+	if slave, err = openPeer(master); err == nil {
+		if err = prepareTerminal(slave, t, uid); err == nil {
+			return master, slave, nil
+		}
+		unix.Close(slave)
+	}
+	unix.Close(master)
+	return -1, -1, err
+}
+
+// openPeer opens the other end of a terminal, by ioctl and not by path: of this
+// one and of no other.
+func openPeer(master int) (int, error) {
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return -1, fmt.Errorf("unlock: %w", err)
+	}
+	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER,
+		unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return -1, fmt.Errorf("open peer: %w", errno)
+	}
+	return int(slave), nil
+}
+
+func prepareTerminal(slave int, t Terminal, uid int) error {
 	if err := errors.Join(
-		unix.IoctlSetTermios(p.slave, unix.TCSETS, &t.Mode),
-		unix.IoctlSetWinsize(p.slave, unix.TIOCSWINSZ, &t.Size),
-		unix.Fchown(p.slave, p.body.Spec.User.UID, -1),
-		unix.IoctlSetInt(p.slave, unix.TIOCSCTTY, 0),
+		unix.IoctlSetTermios(slave, unix.TCSETS, &t.Mode),
+		unix.IoctlSetWinsize(slave, unix.TIOCSWINSZ, &t.Size),
+		unix.Fchown(slave, uid, -1),
 	); err != nil {
 		return fmt.Errorf("prepare: %w", err)
-	}
-	for _, fd := range t.FDs {
-		if err := unix.Dup3(p.slave, fd, 0); err != nil {
-			return fmt.Errorf("put in place of %d: %w", fd, err)
-		}
 	}
 	return nil
 }

@@ -49,7 +49,9 @@ type Config struct {
 	Stdin      *os.File // nil is /dev/null, here and below
 	Stdout     *os.File
 	Stderr     *os.File
-	Executable string // of init; empty is /proc/self/exe
+	Streams    *Streams  // set: in the place of Stdin, Stdout and Stderr
+	Attendant  Attendant // who holds the other end of Streams
+	Executable string    // of init; empty is /proc/self/exe
 }
 
 // Spec is the agent's surroundings.
@@ -121,7 +123,7 @@ type specBody struct {
 	Spec     Spec
 	Outside  map[string]uint64 // the supervisor's namespaces: kind to inode
 	Net      uint64            // inode of the session's network namespace
-	Terminal *terminalSpec     // nil: none of 0, 1, 2 is one
+	Terminal *Terminal         // nil: none of 0, 1, 2 is one
 }
 
 // launchBody is the first part of the bulk of kindLaunch.
@@ -134,9 +136,9 @@ type launchBody struct {
 	Given   []CoverFile
 }
 
-// terminalSpec says which descriptors become the session's own terminal, and
+// Terminal says which descriptors become a terminal of the session's own, and
 // how it is set.
-type terminalSpec struct {
+type Terminal struct {
 	FDs  []int
 	Mode unix.Termios
 	Size unix.Winsize

@@ -88,6 +88,16 @@ func stageError(stage Stage, err error) *StageError {
 	return e
 }
 
+// body is the failure on the wire, of a program or, where that is 0, of init.
+func (e *StageError) body(program int) failedBody {
+	return failedBody{programBody: programBody{program}, Stage: e.Stage, Errno: int(e.Errno), Text: e.Text}
+}
+
+// error is the failure as it was before it was sent.
+func (f failedBody) error() *StageError {
+	return &StageError{Stage: f.Stage, Errno: syscall.Errno(f.Errno), Text: cut(f.Text)}
+}
+
 func cut(text string) string {
 	if len(text) > textLimit {
 		return text[:textLimit]

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,10 +30,11 @@ type stdio struct {
 	files    [3]*os.File    // the supervisor's
 	donated  [3]int         // init's, ours to close; -1 is none
 	manners  [3]manner      // of each
-	terminal *terminalSpec  // nil when no descriptor is one
+	terminal *Terminal      // nil when no descriptor is one
 	ours     []*os.File     // our ends of pipes
+	written  []*os.File     // of those, what the agent writes to
 	copies   []func()       // relays to start
-	outputs  sync.WaitGroup // relays that end with the session
+	outputs  sync.WaitGroup // relays that end with the agent
 }
 
 // openStdio judges the three files and opens what stands in for them.
@@ -140,7 +142,7 @@ func (s *stdio) addTerminal(n, fd int) error {
 		if err != nil {
 			return err
 		}
-		s.terminal = &terminalSpec{Mode: *mode, Size: *size}
+		s.terminal = &Terminal{Mode: *mode, Size: *size}
 	}
 	if n > 0 && len(s.terminal.FDs) == 0 {
 		// Without input the user's terminal stays as it is and adds the
@@ -174,7 +176,8 @@ func (s *stdio) addRelay(n int, file *os.File) error {
 		s.copies = append(s.copies, func() { go relay(pipe, file, pipe) })
 		return nil
 	}
-	s.copies = append(s.copies, func() { s.outputs.Go(func() { relay(file, pipe, pipe) }) })
+	s.written = append(s.written, pipe)
+	s.copies = append(s.copies, func() { s.outputs.Go(func() { relayOut(file, pipe) }) })
 	return nil
 }
 
@@ -184,6 +187,43 @@ func (s *stdio) addRelay(n int, file *os.File) error {
 func relay(to, from, pipe *os.File) {
 	io.Copy(to, from)
 	pipe.Close()
+}
+
+// relayOut copies what the agent writes until nobody holds the pipe or finish
+// was called, and then what is in it.
+func relayOut(to, pipe *os.File) {
+	defer pipe.Close()
+	if _, err := io.Copy(to, pipe); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	drain(to, pipe)
+}
+
+// drain copies what is in a pipe or terminal by now. What was written to a
+// terminal is there when a read says that nothing is (e052c6d15c61, Linux 4.5).
+func drain(to, from *os.File) {
+	buffer := make([]byte, 64<<10) // a pipe's default size (pipe(7))
+	withFD(from, func(fd int) error {
+		for {
+			n, err := unix.Read(fd, buffer)
+			if n <= 0 || err != nil {
+				return err
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// finish returns when all that the agent wrote is written. It has ended, but
+// what it started may hold its streams open.
+func (s *stdio) finish() {
+	for _, pipe := range s.written {
+		// A relay that has ended has closed it.
+		_ = pipe.SetReadDeadline(time.Unix(1, 0))
+	}
+	s.outputs.Wait()
 }
 
 // start begins to relay.

@@ -46,13 +46,21 @@ func openTerminalRelay(file, master *os.File, input bool) (*terminalRelay, error
 		signals: make(chan os.Signal, 8), ready: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	signal.Notify(t.signals, unix.SIGWINCH, unix.SIGCONT)
-	t.output.Go(func() { io.Copy(t.host, t.master) }) // ends in EIO with the last process inside
+	t.output.Go(t.write)
 	go t.watch()
 	if input {
 		go t.read()
 		t.resume()
 	}
 	return t, nil
+}
+
+// write shows what is written inside: until the last process there has closed
+// its end (EIO), or the program has ended and close was called.
+func (t *terminalRelay) write() {
+	if _, err := io.Copy(t.host, t.master); errors.Is(err, os.ErrDeadlineExceeded) {
+		drain(t.host, t.master)
+	}
 }
 
 // reopen opens the file again: O_NONBLOCK on a description that the user's
@@ -185,10 +193,11 @@ func (t *terminalRelay) ended() bool {
 	}
 }
 
-// close restores the terminal, when all output of a session that has ended is
+// close restores the terminal, when all output of a program that has ended is
 // written, and gives both up. It may be called more than once.
 func (t *terminalRelay) close() (err error) {
 	t.closing.Do(func() {
+		t.master.SetReadDeadline(time.Unix(1, 0))
 		t.output.Wait()
 		signal.Stop(t.signals)
 		close(t.done)

@@ -25,11 +25,8 @@ func (c *Child) Wait() (Status, error) {
 func (c *Child) wait() (Status, error) {
 	exit, reported := c.hear()
 	<-c.process.done
-	c.stdio.outputs.Wait()
-	err := c.process.err
-	if c.terminal != nil {
-		err = errors.Join(err, c.terminal.close())
-	}
+	c.programs.abandon()
+	err := errors.Join(c.process.err, c.attendant.End())
 	if err != nil {
 		err = fmt.Errorf("sandbox: wait for init: %w", err)
 	}
@@ -54,8 +51,15 @@ func (c *Child) hear() (exit exitedBody, reported bool) {
 			return exit, reported
 		}
 		p.close()
+		var of programBody
 		var s signalBody
 		switch {
+		case p.decode(&of) != nil:
+			c.process.kill()
+		case of.Program != 0:
+			if !c.programs.tell(of.Program, p) {
+				c.process.kill()
+			}
 		case p.kind == kindStopped && p.decode(&s) == nil:
 			c.stopped(syscall.Signal(s.Signal))
 		case p.kind == kindExited && p.decode(&exit) == nil && exit.valid():
@@ -73,14 +77,13 @@ func (e exitedBody) valid() bool {
 // stopped stops us as the agent was stopped, when it shares the user's
 // terminal with us, and continues it when we are continued.
 func (c *Child) stopped(s syscall.Signal) {
-	if c.terminal == nil {
-		return
-	}
-	switch s {
-	case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGSTOP:
-		c.terminal.stop()
+	if c.terminal != nil && isStop(s) && c.attendant.Stopped(s) {
 		c.Signal(unix.SIGCONT)
 	}
+}
+
+func isStop(s syscall.Signal) bool {
+	return s == unix.SIGTSTP || s == unix.SIGTTIN || s == unix.SIGTTOU || s == unix.SIGSTOP
 }
 
 // Signal sends s to the agent and its process group; SIGKILL ends the whole
@@ -122,8 +125,8 @@ func (c *Child) release() error {
 	if c.process != nil {
 		errs = append(errs, c.process.close())
 	}
-	if c.stdio != nil {
-		errs = append(errs, c.stdio.close())
+	if c.console != nil {
+		errs = append(errs, c.console.Close())
 	}
 	if c.control != nil {
 		errs = append(errs, c.control.Close())

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/phantom-ns/phantom-ns/enforcer"
+)
+
+// listed is what ps shows of one session. The keys are what scripts read.
+type listed struct {
+	Kind string `json:"kind"` // "run"
+	User string `json:"user"`
+	enforcer.Info
+}
+
+func (e *env) psCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ps",
+		Short: "List running sessions",
+		Args:  wanted(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if err := e.needRoot(); err != nil {
+				return err
+			}
+			all, err := running()
+			if asJSON {
+				return orJSON(e, all, err)
+			}
+			if err != nil {
+				return err
+			}
+			return e.printSessions(all)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	return cmd
+}
+
+// running lists what runs on this machine.
+func running() ([]listed, error) {
+	sessions, err := enforcer.Sessions()
+	if err != nil {
+		return nil, err
+	}
+	var all []listed
+	for _, s := range sessions {
+		all = append(all, listed{Kind: "run", User: userName(s.UID), Info: s})
+	}
+	return all, nil
+}
+
+func userName(uid int) string {
+	if account, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return account.Username
+	}
+	return strconv.Itoa(uid)
+}
+
+func (e *env) printSessions(all []listed) error {
+	if len(all) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SESSION\tCOMMAND\tUSER\tSTARTED\tPID\tALLOWED\tDENIED\tCREDENTIALS")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", s.ID, plain(s.Command), s.User,
+			s.Started.Local().Format(time.DateTime), s.PID, s.Allowed, s.Denied, strings.Join(s.Credentials, ","))
+	}
+	return w.Flush()
+}
+
+// plain is text of somebody else's that a terminal only shows.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/phantom-ns/phantom-ns/enforcer"
+)
+
+var (
+	errNoCommand  = errors.New("no command")
+	errBadTimeout = errors.New("--timeout is from 0s to 1h")
+)
+
+// stopTimeout is how long an agent has to end by itself, as a service has of
+// most init systems.
+const stopTimeout = 10 * time.Second
+
+func (e *env) stopCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:               "stop SESSION...",
+		Short:             "End running sessions",
+		Args:              wanted(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: completeSession,
+		RunE:              func(_ *cobra.Command, ids []string) error { return e.stop(ids, timeout) },
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", stopTimeout, "kill what has not ended after `TIME`")
+	return cmd
+}
+
+// stop ends all at once. None, where one of the names is wrong.
+func (e *env) stop(names []string, timeout time.Duration) error {
+	if err := e.needRoot(); err != nil {
+		return err
+	}
+	if timeout < 0 || timeout > time.Hour {
+		return usageError{errBadTimeout}
+	}
+	var ids []string
+	for _, name := range names {
+		id, err := enforcer.FindSession(name)
+		if err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	stopped := make(chan error)
+	for _, id := range ids {
+		go func() { stopped <- enforcer.StopSession(id, timeout) }()
+	}
+	var errs []error
+	for range ids {
+		errs = append(errs, <-stopped)
+	}
+	return errors.Join(errs...)
+}
