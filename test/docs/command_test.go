@@ -60,7 +60,7 @@ func (c *command) look(t *testing.T, n ast.Node) {
 	method, ok := call.Fun.(*ast.SelectorExpr)
 	switch {
 	case !ok:
-	case slices.Contains([]string{"StringVar", "StringArrayVar", "BoolVar", "IntVar"}, method.Sel.Name):
+	case slices.Contains([]string{"StringVar", "StringArrayVar", "BoolVar", "IntVar", "DurationVar"}, method.Sel.Name):
 		c.flags = append(c.flags, unquote(t, call.Args[1].(*ast.BasicLit)))
 	case strings.HasSuffix(method.Sel.Name, "Var") || strings.HasSuffix(method.Sel.Name, "VarP"):
 		t.Errorf("%s makes a flag that this test does not know", method.Sel.Name)

@@ -40,6 +40,9 @@ type Session struct {
 	Stdout io.Writer  // gets the agent's output while it runs, beside Result; nil: nobody
 	Stderr io.Writer  // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
 	Files  []*os.File // further descriptors of phantom-ns itself, from 3 on
+
+	Terminal *os.File            // its standard streams and controlling terminal
+	As       *syscall.Credential // who starts it, without sudo; nil: root
 	// Timeout ends a session that hangs; 0 is one minute, or as many as RIG_PACE
 	// says, for machines that are emulated. The test fails then.
 	Timeout time.Duration
@@ -98,6 +101,13 @@ func (w *World) Start(s Session) *Process {
 	return w.start(s, words[0], words[1:]...)
 }
 
+// Program starts a program in the world, as a session is started but for the
+// command line.
+func (w *World) Program(s Session, name string, args ...string) *Process {
+	w.t.Helper()
+	return w.start(s, name, args...)
+}
+
 // Command runs another subcommand of phantom-ns as root, to its end.
 func (w *World) Command(stdin io.Reader, args ...string) Result {
 	w.t.Helper()
@@ -132,7 +142,11 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	}
 	p.ExtraFiles = s.Files
 	// Without the test's own terminal: with one, SIGHUP means another thing.
-	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.As}
+	if s.Terminal != nil {
+		p.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = s.Terminal, s.Terminal, s.Terminal
+		p.SysProcAttr.Setctty = true
+	}
 	// A hung session is asked first, so that it can sweep up after itself.
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
 	p.WaitDelay = 5 * time.Second
@@ -147,6 +161,10 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 }
 
 func environment(s Session) []string {
+	if s.As != nil {
+		return append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "TERM=dumb", "LANG=C.UTF-8", "HOME=/home/" + User,
+			"LOGNAME=" + User, "USER=" + User, "SHELL=/bin/sh"}, s.Env...)
+	}
 	env := []string{sudoPath, "TERM=dumb", "LANG=C.UTF-8", "HOME=/root", "LOGNAME=root", "USER=root", "SHELL=/bin/sh"}
 	if s.User == "" && !s.Root {
 		env = append(env,
