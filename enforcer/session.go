@@ -55,9 +55,23 @@ type Config struct {
 
 // Session is a running agent and everything that holds it.
 type Session struct {
-		Covers: covers, Given: given(spec, s.placeholders),
-		Argv: s.config.Command, Env: s.environ,
-		CA: s.ca, SystemRoots: names.roots,
+	supply // of its proxy
+
+	id       string
+	git      *gitReading
+	memlock  *unix.Rlimit // the caller's, for the agent
+	trail    *Trail
+	kernel   *kernelHalf
+	masking  *masking
+	atRest   <-chan atRest // nil: nothing is looked for
+	child    *sandbox.Child
+	visitors visitors         // with programs beside the agent
+	environ  []string         // the agent's
+	autorun  map[string]stamp // files that run by themselves, as they were
+	tally    tally
+	started  bool // the log has the first record, so it is to have the last
+	dir      *stateDir
+	state    state
 
 	serving chan struct{} // closed when the agent executes
 	broken  chan error    // the proxy ended before the agent
