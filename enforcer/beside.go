@@ -62,7 +62,7 @@ var errNoConversation = errors.New("not a socket for a conversation")
 
 // asConversation duplicates file, which must be a SOCK_SEQPACKET unix socket.
 func asConversation(file *os.File) (*net.UnixConn, error) {
-	fd, err := descriptor(file)
+	fd, err := Descriptor(file)
 	if err != nil {
 		return nil, err
 	}

@@ -317,7 +317,7 @@ func sendErrand(conn *net.UnixConn, e errand, sockets []*os.File) error {
 	}
 	var fds []int
 	for _, f := range sockets {
-		fd, err := descriptor(f)
+		fd, err := Descriptor(f)
 		if err != nil {
 			return err
 		}
