@@ -59,29 +59,38 @@ const (
 // collect copies the proxy's records into the log until the pipe ends, less
 // refusals that are too many.
 func (s *Session) collect(pipe io.ReadCloser) {
+	err := collectRecords(pipe, s.closing, func(records []audit.Record) error {
+		s.tally.add(records)
+		return s.trail.RecordThinned(records)
+	})
+	if err != nil {
+		s.config.Logger.Error("proxy's audit records", "error", err)
+	}
+}
+
+// collectRecords hands on what comes out of pipe, until its end. Closing the
+// pipe ends the proxy: one that sends what is no record is broken, or no longer
+// ours.
+func collectRecords(pipe io.ReadCloser, closing <-chan struct{}, take func([]audit.Record) error) error {
 	defer pipe.Close()
 	decoder := audit.NewDecoder(pipe)
 	timer := time.NewTimer(gatherTime)
 	defer timer.Stop()
 	for {
 		records, err := decoder.ReadAll(gatherRecords)
-		s.tally.add(records)
-		if failed := s.trail.RecordThinned(records); failed != nil {
+		if failed := take(records); failed != nil {
 			err = failed
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
-			return
+			return nil
 		}
 		if err != nil {
-			// Closing the pipe ends the proxy: one that sends what is no
-			// record is broken, or no longer ours.
-			s.config.Logger.Error("proxy's audit records", "error", err)
-			return
+			return err
 		}
 		timer.Reset(gatherTime)
 		select {
 		case <-timer.C:
-		case <-s.closing:
+		case <-closing:
 		}
 	}
 }

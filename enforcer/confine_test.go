@@ -18,13 +18,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox/fence"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
-// TestMain is also a process that confines itself as the proxy does: the test
-// binary runs itself again.
+// TestMain is also a process that confines itself as the proxy does, the proxy,
+// and a helper: the test binary runs itself again.
 func TestMain(m *testing.M) {
 	if name, ok := strings.CutPrefix(os.Args[0], "confined:"); ok {
 		os.Exit(runConfined(name))
+	}
+	if os.Args[0] == secret.Stage {
+		secret.Main()
+	}
+	if os.Args[0] == ProxyStage {
+		ProxyMain()
 	}
 	os.Exit(m.Run())
 }

@@ -5,6 +5,7 @@ package enforcer
 import (
 	"bytes"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -16,6 +17,9 @@ type lines struct {
 	tell func(string)
 	rest []byte
 	told int
+
+	every time.Duration // after which as much is told again; 0: never
+	since time.Time
 }
 
 // The most that is told of one process, and of one line, in bytes: it ends on
@@ -38,6 +42,9 @@ func (l *lines) Write(p []byte) (int, error) {
 }
 
 func (l *lines) line(text []byte) {
+	if now := time.Now(); l.every > 0 && now.Sub(l.since) >= l.every {
+		l.told, l.since = 0, now
+	}
 	if l.told++; l.told > maxLines || len(text) == 0 {
 		return
 	}

@@ -5,12 +5,21 @@ package enforcer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
-	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
 // PoolConfig is what the proxy of a node is started with.
@@ -33,15 +42,6 @@ type PoolConfig struct {
 	Notify      func(line string) // what the processes of the pool say on stderr
 }
 
-// PolicyFacts are what the world outside the pool has to know of a policy.
-// Nothing in it is secret: a placeholder is good in the policy's own sessions
-// alone. Whoever keeps it gives it back to [Pool.AddPolicy] after a restart.
-type PolicyFacts struct {
-	CA           []byte            `json:"ca"`           // of the policy's authority, PEM
-	Placeholders map[string]string `json:"placeholders"` // by credential's name
-	Spec         *policy.Session   `json:"spec"`
-}
-
 // SessionConfig is one session that the pool is to serve.
 type SessionConfig struct {
 	ID       string // in audit records
@@ -49,59 +49,190 @@ type SessionConfig struct {
 	Hostname string // of the container; the stub answers for it
 	// Listeners are the sockets born inside. The pool gets copies; these stay the
 	// caller's.
-	Listeners  *sandbox.Listeners
-	Own4, Own6 netip.Addr // the namespace's own addresses; Own6 not valid: no name has an AAAA record
-	Pod        bool       // the namespace keeps an interface, whose addresses Own4 and Own6 are
+	Listeners *sandbox.Listeners
+	// Own4 and Own6 are the namespace's own addresses, to which a connection has
+	// no origin. Without Own6 no name has an AAAA record.
+	Own4, Own6 netip.Addr
 }
 
 // Pool is one proxy process that serves the sessions of a node. It is safe for
 // concurrent use; what is slow for one policy holds up no other.
-type Pool struct{}
+type Pool struct {
+	config    PoolConfig
+	proxy     *proxyProcess
+	collected chan struct{} // closed behind the last record
+	closing   chan struct{}
+	files     func() (int, error) // descriptors of the process
 
-var errNotBuilt = errors.New("the pool is not built")
+	mu       sync.Mutex
+	closed   bool
+	policies map[string]*supply // nil: on its way
+}
+
+// ErrSeed is returned for a seed that is not 32 bytes long.
+var ErrSeed = errors.New("the node's seed has another length")
 
 // StartPool starts the process. It holds no credential yet.
-func StartPool(_ context.Context, _ PoolConfig) (*Pool, error) { return nil, errNotBuilt }
-
-// AddPolicy fetches the credentials of a policy, which is root's, and makes it
-// ready for sessions. before is what it answered at an earlier time; zero:
-// never. Keys that make no sense on a node are refused.
-func (p *Pool) AddPolicy(_ context.Context, _ string, _ *policy.File, _ PolicyFacts) (PolicyFacts, error) {
-	return PolicyFacts{}, errNotBuilt
+func StartPool(ctx context.Context, config PoolConfig) (*Pool, error) {
+	if len(config.Seed) != seedSize {
+		return nil, fmt.Errorf("start pool: %w", ErrSeed)
+	}
+	if err := keepDescriptors(); err != nil {
+		return nil, fmt.Errorf("start pool: %w", err)
+	}
+	if err := os.MkdirAll(StateDir, 0o711); err != nil { // its lock is that of the uids
+		return nil, fmt.Errorf("start pool: %w", err)
+	}
+	if _, err := raiseMemlock(); err != nil {
+		return nil, fmt.Errorf("start pool: %w", err)
+	}
+	p := newPool(config)
+	records, err := p.spawn()
+	if err != nil {
+		return nil, fmt.Errorf("start pool: %w", err)
+	}
+	p.collect(records)
+	return p, context.Cause(ctx)
 }
 
-// ReloadPolicy fetches every credential of a policy again, and lets all its
-// sessions go over to file in one step. After an error all is as it was.
-func (p *Pool) ReloadPolicy(_ context.Context, _ string, _ *policy.File) (PolicyFacts, error) {
-	return PolicyFacts{}, errNotBuilt
+func newPool(config PoolConfig) *Pool {
+	p := &Pool{config: config, collected: make(chan struct{}), closing: make(chan struct{}), policies: make(map[string]*supply)}
+	p.files = sync.OnceValues(func() (int, error) { return raiseFiles(p.proxy.pid) })
+	return p
 }
 
-// RemovePolicy forgets a policy and its credentials. One that a session uses
-// stays, and is an error.
-func (p *Pool) RemovePolicy(_ string) error { return errNotBuilt }
+// spawn starts the process from a thread that lives as long: the kernel kills it
+// with the thread that made it (PR_SET_PDEATHSIG), and threads that were in
+// other namespaces end.
+func (p *Pool) spawn() (records io.ReadCloser, err error) {
+	started := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		s := &supply{config: Config{Notify: p.config.Notify}}
+		p.proxy, records, err = s.spawnProxy(nil, 0, p.config.Ended)
+		close(started)
+		if err == nil {
+			<-p.proxy.exited
+		}
+	}()
+	<-started
+	return records, err
+}
 
-// Stored fetches the credentials that were stored under names again, in every
-// policy that has one of them; Removed ends their use.
-func (p *Pool) Stored(_ []string) error { return errNotBuilt }
-
-// Removed is the other half of [Pool.Stored].
-func (p *Pool) Removed(_ []string) error { return errNotBuilt }
+// collect hands the records on until the pipe ends.
+func (p *Pool) collect(records io.ReadCloser) {
+	go func() {
+		defer close(p.collected)
+		err := collectRecords(records, p.closing, func(all []audit.Record) error { p.config.Records(all); return nil })
+		if err != nil {
+			p.config.Logger.Error("pool's audit records", "error", err)
+		}
+	}()
+}
 
 // AddSession serves a session from now on. An id that is served already is an
-// error.
-func (p *Pool) AddSession(_ SessionConfig) error { return errNotBuilt }
+// error, and so is one more than there are descriptors for.
+func (p *Pool) AddSession(s SessionConfig) error {
+	files, err := p.files()
+	if err == nil {
+		err = p.proxy.serve(message{
+			Policy: s.Policy, Session: s.ID, Hostname: s.Hostname, Own4: s.Own4, Own6: s.Own6, Files: files,
+		}, s.Listeners, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("add session %q: %w", s.ID, err)
+	}
+	return nil
+}
 
-// RemoveSession ends a session's connections and returns when its last record
-// was handed over. One that is not there is no error.
-func (p *Pool) RemoveSession(_ string) error { return errNotBuilt }
+// RemoveSession ends a session's connections. Its last record is in the pipe
+// when it returns. One that is not there is no error.
+func (p *Pool) RemoveSession(id string) error {
+	if _, err := p.proxy.ask(message{Kind: msgEnd, Session: id}); err != nil {
+		return fmt.Errorf("remove session %q: %w", id, err)
+	}
+	return nil
+}
+
+// drainDefault is how long a drain may take whose context does not end.
+const drainDefault = 10 * time.Second
 
 // Drain lets no connection begin and returns when the requests under way have
-// ended, or with ctx.
-func (p *Pool) Drain(_ context.Context) error { return errNotBuilt }
+// ended, or with ctx. What sessions do after that is refused; [Pool.Close] comes
+// next.
+func (p *Pool) Drain(ctx context.Context) error {
+	within := drainDefault
+	if until, bounded := ctx.Deadline(); bounded {
+		within = time.Until(until)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.proxy.ask(message{Kind: msgDrain, Within: within})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("drain pool: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain pool: %w", context.Cause(ctx))
+	}
+}
 
 // Exited is closed when the process has ended, for whatever reason: then nobody
-// is served, and a new pool has to be started.
-func (p *Pool) Exited() <-chan struct{} { return nil }
+// is served, and a new pool has to be started. This one is still to be closed.
+func (p *Pool) Exited() <-chan struct{} { return p.proxy.exited }
+
+// PID is the process, for whoever looks how it is.
+func (p *Pool) PID() int { return p.proxy.pid }
 
 // Close ends the process and returns when its last record was handed over.
-func (p *Pool) Close() error { return errNotBuilt }
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	close(p.closing)
+	for _, s := range p.policies {
+		if s != nil {
+			close(s.closing)
+		}
+	}
+	p.policies = nil
+	p.mu.Unlock()
+	err := p.proxy.Close()
+	<-p.collected
+	return err
+}
+
+// raiseFiles lets a process have as many descriptors as the kernel allows at
+// all, or as we may have ourselves, and returns how many. It has begun: Go's
+// runtime sets the limit as it begins.
+func raiseFiles(pid int) (int, error) {
+	most := unix.Rlimit{Cur: mostFiles(), Max: mostFiles()}
+	raised := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &most, nil)
+	var limit unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+		return 0, fmt.Errorf("raise descriptor limit: %w", errors.Join(raised, err))
+	}
+	return int(min(limit.Cur, most.Cur)), nil
+}
+
+// mostFiles is fs.nr_open (proc_sys_fs(5)), or its default.
+func mostFiles() uint64 {
+	const standard = 1 << 20
+	data, err := os.ReadFile("/proc/sys/fs/nr_open")
+	if err != nil {
+		return standard
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 31)
+	if err != nil {
+		return standard
+	}
+	return n
+}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 )
@@ -23,6 +24,7 @@ const (
 
 // proxyProcess is a running proxy, for whoever started it.
 type proxyProcess struct {
+	pid     int
 	control *control
 	exited  chan struct{}                   // closed when the process is gone
 	ended   error                           // how; written before exited is closed
@@ -50,10 +52,13 @@ func (s *supply) spawnProxy(group *cgroup, other int, broken func(session string
 	}
 	cmd := s.stageCommand(ProxyStage, group, ends.theirs...)
 	cmd.Env = []string{"GODEBUG=clobberfree=1", "GOTRACEBACK=none"}
+	if group == nil { // a node's: nobody reads it on a screen, and it lives long
+		cmd.Stderr = &lines{from: "pool", tell: s.config.Notify, every: time.Minute}
+	}
 	if err := startAsNobody(cmd, other); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("start proxy: %w", err), ours.Close(), records.Close())
 	}
-	p := &proxyProcess{control: ours, exited: make(chan struct{}), broken: broken, asked: make(map[uint64]chan message)}
+	p := &proxyProcess{pid: cmd.Process.Pid, control: ours, exited: make(chan struct{}), broken: broken, asked: make(map[uint64]chan message)}
 	go p.listen()
 	go func() {
 		p.ended = fmt.Errorf("proxy: %w", orUnexpected(cmd.Wait()))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 
@@ -25,6 +26,7 @@ type sessionStage struct {
 	spec    *policy.Session // as it was when the session began
 	log     *slog.Logger
 	records sessionRecords
+	origin  func(own ...netip.Addr) func(net.Conn) (proxy.Origin, error)
 	broken  func(error) // a listener ended by itself
 
 	names   *dns.Table
@@ -96,15 +98,25 @@ func (p *proxyStage) admit(m message) (*policyStage, error) {
 	return own, nil
 }
 
+// shareFor is what a session that is not the only one shares with the others.
 func (p *proxyStage) shareFor(m message) *proxy.Share {
-	if m.Shared {
-		return p.share
+	if m.Files == 0 {
+		return nil
 	}
-	return nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.share == nil {
+		p.share = proxy.NewShare(m.Files - spareDescriptors)
+	}
+	return p.share
 }
 
+// spareDescriptors are for what is no session's: pipes of helpers, files that
+// are read, connections for tokens.
+const spareDescriptors = 512
+
 func (p *proxyStage) newSession(m message, own *policyStage) *sessionStage {
-	s := &sessionStage{id: m.Session, policy: own, log: p.log, records: sessionRecords{m.Session, p.records}}
+	s := &sessionStage{id: m.Session, policy: own, log: p.log, origin: p.origin, records: sessionRecords{m.Session, p.records}}
 	own.renewing.Lock()
 	s.spec = own.spec.Session
 	own.renewing.Unlock()
@@ -160,7 +172,7 @@ func (s *sessionStage) open(m message, share *proxy.Share) (err error) {
 	s.stub = &dns.Server{Table: s.names, Hostname: m.Hostname, Own4: m.Own4, Own6: m.Own6, Sink: s.records}
 	s.relays = newRelays(s.spec.Limits.Connections, s.record)
 	s.server, err = s.policy.group.NewServer(proxy.Session{
-		Names: s.names, Sink: s.records, Origin: proxy.KernelOrigin(m.Own4, m.Own6), Share: share,
+		Names: s.names, Sink: s.records, Origin: s.origin(m.Own4, m.Own6), Share: share,
 	})
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -82,8 +84,9 @@ type proxyStage struct {
 	control *control
 	records *audit.Encoder
 	log     *slog.Logger
-	at      string       // the stage a failure is reported at
-	share   *proxy.Share // of those sessions that share the process
+	at      string // the stage a failure is reported at
+	origin  func(own ...netip.Addr) func(net.Conn) (proxy.Origin, error)
+	share   *proxy.Share // of those sessions that share the process; nil: there is none yet
 
 	mu       sync.Mutex
 	policies map[string]*policyStage // nil: on its way
@@ -92,23 +95,9 @@ type proxyStage struct {
 
 func newProxyStage(c *control, records *audit.Encoder, log *slog.Logger) *proxyStage {
 	return &proxyStage{
-		control: c, records: records, log: log, share: proxy.NewShare(descriptorsFree()),
+		control: c, records: records, log: log, origin: proxy.KernelOrigin,
 		policies: make(map[string]*policyStage), sessions: make(map[string]*sessionStage),
 	}
-}
-
-// spareDescriptors are for what is no session's: pipes of helpers, files that
-// are read, connections for tokens.
-const spareDescriptors = 512
-
-// descriptorsFree is what the sessions of this process may have open together.
-// Go's runtime has raised the limit as far as it goes.
-func descriptorsFree() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0 // one that shares the process is refused then
-	}
-	return int(min(limit.Cur, 1<<24)) - spareDescriptors
 }
 
 // confine is everything that comes before a credential.

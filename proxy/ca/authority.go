@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
@@ -87,7 +88,11 @@ func New(options Options) (*Authority, error) {
 	}
 	a.leafKey = &signer{leafKey}
 	if !a.reuse(options.Certificate) {
-		if err := a.signSelf(); err != nil {
+		name := commonName()
+		if options.Key != nil {
+			name = nameOf(a.key)
+		}
+		if err := a.signSelf(name); err != nil {
 			return nil, fmt.Errorf("make authority: %w", err)
 		}
 	}
@@ -129,11 +134,11 @@ func (a *Authority) reuse(text []byte) bool {
 	return true
 }
 
-func (a *Authority) signSelf() error {
+func (a *Authority) signSelf(name string) error {
 	now := a.now()
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
-		Subject:               pkix.Name{CommonName: commonName()},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(authorityLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -195,6 +200,17 @@ func commonName() string {
 	var id [8]byte
 	rand.Read(id[:]) // never returns an error since Go 1.24
 	return "phantom-ns session " + hex.EncodeToString(id[:])
+}
+
+// nameOf is the same for the same key: who trusts one of its certificates
+// verifies what was signed beside another.
+func nameOf(key *ecdsa.PrivateKey) string {
+	public, err := key.PublicKey.Bytes()
+	if err != nil {
+		return commonName() // no key of P-256 does
+	}
+	sum := sha256.Sum256(public)
+	return "phantom-ns policy " + hex.EncodeToString(sum[:8])
 }
 
 // serial returns a positive random number of at most 127 bits (RFC 5280,

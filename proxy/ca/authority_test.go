@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -199,5 +200,54 @@ func TestStolenAuthorityIsGoodForItsNamesAlone(t *testing.T) {
 				t.Errorf("verified: %v", err)
 			}
 		})
+	}
+}
+
+// Of one key come certificates that vouch for one another's leaves, and one that
+// was made before is used again for as long as it says what a new one would.
+func TestAuthorityOfAKeyLastsLongerThanItsProcess(t *testing.T) {
+	key := bytes.Repeat([]byte{7}, KeySize)
+	first, err := New(Options{Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := New(Options{Key: key, Certificate: first.PEM()})
+	if err != nil || !bytes.Equal(first.PEM(), again.PEM()) {
+		t.Errorf("the certificate of before is not used again: %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(first.PEM())
+	for name, change := range map[string]Options{
+		"none":     {Key: key},
+		"old":      {Key: key, Certificate: first.PEM(), Now: func() time.Time { return time.Now().Add(authorityLife * 9 / 10) }},
+		"narrower": {Key: key, Certificate: first.PEM(), Names: []string{"api.example.test"}},
+		"another's": {Key: key, Certificate: func() []byte {
+			other, err := New(Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return other.PEM()
+		}()},
+		"junk": {Key: key, Certificate: []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")},
+	} {
+		now, err := New(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(first.PEM(), now.PEM()) {
+			t.Errorf("%s: the certificate of before is used", name)
+		}
+		leaf, err := now.Leaf("api.example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "api.example.test", CurrentTime: leaf.Leaf.NotBefore.Add(time.Hour)}); err != nil && name != "old" {
+			t.Errorf("%s: who trusts the certificate of before: %v", name, err)
+		}
+	}
+	for _, number := range [][]byte{make([]byte, KeySize), bytes.Repeat([]byte{0xff}, KeySize), {1}} {
+		if _, err := New(Options{Key: number}); !errors.Is(err, ErrKey) {
+			t.Errorf("key %x: %v", number, err)
+		}
 	}
 }

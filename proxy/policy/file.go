@@ -25,6 +25,8 @@ type File struct {
 	Limits      Limits // defaults filled in
 	AuditFull   string // AuditBlock (default) or AuditDrop
 	KeyAtRest   string // "warn" (default) or "refuse"
+
+	given map[string]string // the keys of the file, and where each stands
 }
 
 // What is done with a record that the audit log does not take.

@@ -126,12 +126,16 @@ func (r *reader) policy() (*File, error) {
 		return nil, err
 	}
 	f := &File{
-		Name: r.file, Filesystem: defaultFilesystem(), Limits: defaultLimits,
+		given: make(map[string]string),
+		Name:  r.file, Filesystem: defaultFilesystem(), Limits: defaultLimits,
 		AuditFull: AuditBlock, KeyAtRest: "warn",
 	}
 	given, err := readMap(r, root, "", rootKeys, f)
 	if err != nil {
 		return nil, err
+	}
+	for _, e := range root.entries {
+		f.given[e.key.text] = r.rule(e.key)
 	}
 	if given["version"] == nil {
 		return nil, r.fail(root, "version: missing; a policy begins with version: 1")

@@ -109,7 +109,7 @@ func TestParseWholePolicy(t *testing.T) {
 		AuditFull:  "block",
 		KeyAtRest:  "warn",
 	}
-	if diff := cmp.Diff(want, got, comparePrefixes); diff != "" {
+	if diff := cmp.Diff(want, got, comparePrefixes, cmpopts.IgnoreUnexported(File{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -123,7 +123,7 @@ func TestParseFillsInDefaults(t *testing.T) {
 		Name: "p.yaml", Filesystem: Filesystem{Home: "overlay", Write: []string{"."}},
 		Limits: Limits{512, 100, 65536}, AuditFull: "block", KeyAtRest: "warn",
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(File{})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -30,6 +30,39 @@ var replaceable = []string{"credentials", "egress", "hosts", "endpoints", "netwo
 //
 // Less than s is always possible.
 func (s *Session) CheckReload(next *Session) error {
+	if err := s.checkSettled(next); err != nil {
+		return err
+	}
+	for i := range next.Credentials {
+		if err := s.checkCredential(&next.Credentials[i]); err != nil {
+			return err
+		}
+	}
+	return s.checkWays(next)
+}
+
+// CheckNodeReload is CheckReload for the policy of a node, under which sessions
+// begin before and after: it may get hosts, networks and credentials, which
+// sessions that are there cannot use or have no placeholder for. What a
+// credential's placeholder looks like is settled, as containers hold it.
+func (s *Session) CheckNodeReload(next *Session) error {
+	if err := s.checkSettled(next); err != nil {
+		return err
+	}
+	for i := range next.Credentials {
+		c := &next.Credentials[i]
+		if !slices.ContainsFunc(s.Credentials, func(had Credential) bool { return had.Name == c.Name }) {
+			continue
+		}
+		if err := s.checkCredential(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSettled compares what is made of more than rules.
+func (s *Session) checkSettled(next *Session) error {
 	before, after := s.parts(), next.parts()
 	for _, key := range slices.Sorted(maps.Keys(after)) {
 		if !slices.Contains(replaceable, key) && !reflect.DeepEqual(before[key], after[key]) {
@@ -41,12 +74,7 @@ func (s *Session) CheckReload(next *Session) error {
 			return cannot(key+" cannot change while the agent runs", "")
 		}
 	}
-	for i := range next.Credentials {
-		if err := s.checkCredential(&next.Credentials[i]); err != nil {
-			return err
-		}
-	}
-	return s.checkWays(next)
+	return nil
 }
 
 // cannot is a wish that a running session cannot fulfil.
