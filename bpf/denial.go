@@ -17,8 +17,8 @@ import (
 type Denial struct {
 	Netns      uint64 // cookie; 0 in the legacy object
 	Reason     Reason
-	PID        uint32         // thread group in the initial pid namespace; of the socket's creator when found in egress
-	UID        uint32         // in the initial user namespace
+	PID        uint32         // thread group in the initial pid namespace; of the socket's creator when found in egress; 0 from a guard
+	UID        uint32         // in the initial user namespace; 0 from a guard, as Comm is empty
 	Comm       string         // at most 15 bytes, untrusted: quote it
 	Proto      uint16         // IPPROTO_*; MPTCP is 262
 	Dst        netip.AddrPort // invalid address for sock_create; never v4-mapped
