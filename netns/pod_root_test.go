@@ -68,11 +68,11 @@ var (
 	outsideAddr6 = netip.MustParsePrefix("2001:db8:1::1/64")
 )
 
-// kinds are the ways in which runtimes connect a pod, and make the namespace
-// outside what such a host's is.
-var kinds = map[string]func(outside, pod *netns.Namespace) error{
-	"ptp": func(_, pod *netns.Namespace) error { return pair("host0", "eth0", pod) },
-	"bridge": func(_, pod *netns.Namespace) error {
+// kinds are the ways in which runtimes connect a pod; the thread's namespace
+// becomes what such a host's is.
+var kinds = map[string]func(pod *netns.Namespace) error{
+	"ptp": func(pod *netns.Namespace) error { return pair("host0", "eth0", pod) },
+	"bridge": func(pod *netns.Namespace) error {
 		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "host0"}}
 		if err := errors.Join(netlink.LinkAdd(bridge), pair("port0", "eth0", pod)); err != nil {
 			return err
@@ -83,20 +83,57 @@ var kinds = map[string]func(outside, pod *netns.Namespace) error{
 		}
 		return errors.Join(netlink.LinkSetMaster(port, bridge), netlink.LinkSetUp(port))
 	},
-	"macvlan": func(outside, pod *netns.Namespace) error {
-		// Its parent's other end is the network.
-		if err := pair("host0", "parent0", outside); err != nil {
-			return err
-		}
-		parent, err := netlink.LinkByName("parent0")
+	"macvlan": func(pod *netns.Namespace) error {
+		parent, err := newParent()
 		if err != nil {
 			return err
 		}
-		return errors.Join(netlink.LinkSetUp(parent), netlink.LinkAdd(&netlink.Macvlan{
-			LinkAttrs: netlink.LinkAttrs{Name: "eth0", ParentIndex: parent.Attrs().Index, Namespace: netlink.NsFd(pod.FD())},
+		return netlink.LinkAdd(&netlink.Macvlan{
+			LinkAttrs: netlink.LinkAttrs{Name: "eth0", ParentIndex: parent, Namespace: netlink.NsFd(pod.FD())},
 			Mode:      netlink.MACVLAN_MODE_BRIDGE,
-		}))
+		})
 	},
+	"ipvlan": func(pod *netns.Namespace) error {
+		parent, err := newParent()
+		if err != nil {
+			return err
+		}
+		return netlink.LinkAdd(&netlink.IPVlan{
+			LinkAttrs: netlink.LinkAttrs{Name: "eth0", ParentIndex: parent, Namespace: netlink.NsFd(pod.FD())},
+			Mode:      netlink.IPVLAN_MODE_L2,
+		})
+	},
+}
+
+// newParent makes the link that others share. Its other end is the network.
+func newParent() (int, error) {
+	err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "host0"}, PeerName: "parent0"})
+	if err != nil {
+		return 0, err
+	}
+	parent, err := netlink.LinkByName("parent0")
+	if err != nil {
+		return 0, err
+	}
+	return parent.Attrs().Index, netlink.LinkSetUp(parent)
+}
+
+// unknown are the kinds that this kernel is built without.
+func unknown(t *testing.T) map[string]bool {
+	t.Helper()
+	unknown := make(map[string]bool)
+	inside(t, opened(t, bare(t)), func() error {
+		parent, err := newParent()
+		if err != nil {
+			return err
+		}
+		err = netlink.LinkAdd(&netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0", ParentIndex: parent}})
+		if unknown["ipvlan"] = errors.Is(err, unix.EOPNOTSUPP); unknown["ipvlan"] {
+			return nil
+		}
+		return err
+	})
+	return unknown
 }
 
 // pair makes one with its second end in another namespace.
@@ -111,7 +148,7 @@ func newPod(t *testing.T) *pod { return newPodOf(t, "ptp") }
 func newPodOf(t *testing.T, kind string) *pod {
 	t.Helper()
 	p := &pod{Namespace: opened(t, bare(t)), outside: opened(t, bare(t))}
-	inside(t, p.outside, func() error { return kinds[kind](p.outside, p.Namespace) })
+	inside(t, p.outside, func() error { return kinds[kind](p.Namespace) })
 	connect(t, p.outside, "host0", outsideAddr4, outsideAddr6)
 	connect(t, p.Namespace, "eth0", podAddr4, podAddr6)
 	return p
@@ -150,11 +187,11 @@ func TestOpenPins(t *testing.T) {
 	must(t, unix.Unmount(path, unix.MNT_DETACH))
 	must(t, unix.Mount(bare(t), path, "", unix.MS_BIND, ""))
 	second := opened(t, path)
-	a, errA := first.Cookie()
-	b, errB := second.Cookie()
-	must(t, errors.Join(errA, errB))
-	if a == b {
-		t.Errorf("both are %d", a)
+	var a, b unix.Stat_t
+	inside(t, first, func() error { return unix.Stat("/proc/thread-self/ns/net", &a) })
+	inside(t, second, func() error { return unix.Stat("/proc/thread-self/ns/net", &b) })
+	if a.Ino == b.Ino {
+		t.Errorf("both are %d", a.Ino)
 	}
 }
 
