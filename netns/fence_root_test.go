@@ -72,6 +72,9 @@ func ask(t *testing.T, ns *netns.Namespace, network, address string) string {
 			return nil
 		}
 		defer conn.Close()
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			tcp.SetLinger(0) // nothing is sent after Close
+		}
 		if network == "udp" {
 			if _, err = conn.Write([]byte("?")); err != nil {
 				text = errnoName(err)
@@ -99,14 +102,16 @@ func expect(t *testing.T, ns *netns.Namespace, network, address, want string) {
 // tap sees what arrives outside, but for what the kernel says to find its
 // neighbours.
 type tap struct {
-	t  *testing.T
-	fd int
+	t      *testing.T
+	fd     int
+	parent int // of a macvlan: what arrives there is the network's
 }
 
 func newTap(t *testing.T, ns *netns.Namespace) *tap {
 	t.Helper()
 	w := &tap{t: t}
 	inside(t, ns, func() (err error) {
+		w.parent = index("parent0")
 		w.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.ETH_P_ALL<<8)
 		return err
 	})
@@ -126,7 +131,7 @@ func (w *tap) seen() []string {
 		}
 		must(w.t, err)
 		link, ok := from.(*unix.SockaddrLinklayer)
-		if !ok || link.Pkttype == unix.PACKET_OUTGOING {
+		if !ok || link.Pkttype == unix.PACKET_OUTGOING || link.Ifindex == w.parent {
 			continue
 		}
 		if text := describe(link.Protocol>>8|link.Protocol<<8, data[:n]); text != "" {

@@ -115,7 +115,9 @@ func newParent() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return parent.Attrs().Index, netlink.LinkSetUp(parent)
+	// The host itself says nothing by it.
+	err = os.WriteFile("/proc/sys/net/ipv6/conf/parent0/disable_ipv6", []byte("1"), 0)
+	return parent.Attrs().Index, errors.Join(err, netlink.LinkSetUp(parent))
 }
 
 // unknown are the kinds that this kernel is built without.
