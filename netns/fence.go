@@ -29,9 +29,9 @@ var (
 	ErrFenceChanged = errors.New("the fence is not as it was made")
 )
 
-// patience is how long the kernel may take to answer about its tables. It
-// answers at once unless another batch holds the lock.
-const patience = 10 * time.Second
+// patience is how long the kernel may take to answer about its tables. The first
+// fence of a machine waits for modules to be loaded: seconds, where it is emulated.
+const patience = time.Minute
 
 // Fence sets lo up and puts this package's table into the namespace, in the place
 // of an older one, in one step. With it, whatever program runs inside, packets
@@ -159,8 +159,12 @@ func (n *Namespace) filteredRaw(f func(*nftables.Conn, *netlink.Conn) error) err
 	return errors.Join(f(conn, raw), conn.CloseLasting())
 }
 
-// explain adds ErrNoFilter to what a kernel answers that lacks something.
+// explain takes the first of the answers to a batch, one for each message, and
+// adds ErrNoFilter to that of a kernel that lacks something.
 func explain(err error) error {
+	if first := (*netlink.OpError)(nil); errors.As(err, &first) {
+		err = first
+	}
 	for _, missing := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT} {
 		if errors.Is(err, missing) {
 			return fmt.Errorf("%w: %w", ErrNoFilter, err)
