@@ -142,21 +142,17 @@ func (b *bed) runWith(stdin io.Reader, args ...string) string {
 
 // serve starts a daemon and waits until probe succeeds. What it said is
 // printed when the test fails.
-func (b *bed) serve(probe []string, args ...string) {
+func (b *bed) serve(probe []string, args ...string) *daemon {
 	b.t.Helper()
 	cmd, out := b.command(context.Background(), args...)
 	b.do(cmd.Start)
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	d := &daemon{b.t, cmd, out, make(chan struct{})}
+	go func() {
+		defer close(d.ended)
+		cmd.Wait()
+	}()
 	b.t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			b.t.Errorf("%s did not end", args[0])
-			cmd.Process.Kill()
-			<-ended
-		}
+		d.end(syscall.SIGTERM)
 		if b.t.Failed() {
 			b.t.Logf("%s said:\n%s", args[0], out)
 		}
@@ -166,16 +162,52 @@ func (b *bed) serve(probe []string, args ...string) {
 	defer again.Stop()
 	for {
 		select {
-		case err := <-ended:
-			ended <- err
-			b.t.Fatalf("%s ended: %v\n%s", args[0], err, out)
+		case <-d.ended:
+			b.t.Fatalf("%s ended: %v\n%s", args[0], cmd.ProcessState, out)
 		case <-deadline:
 			b.t.Fatalf("%s does not answer\n%s", args[0], out)
 		case <-again.C:
 			if _, err := b.try(probe...); err == nil {
-				return
+				return d
 			}
 		}
+	}
+}
+
+// eventually runs a program until it succeeds.
+func (b *bed) eventually(args ...string) {
+	b.t.Helper()
+	deadline := time.After(patience)
+	for {
+		out, err := b.try(args...)
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			b.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// daemon is a process that serves.
+type daemon struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	out   *bytes.Buffer
+	ended chan struct{}
+}
+
+// end asks it to end and waits.
+func (d *daemon) end(s syscall.Signal) {
+	d.cmd.Process.Signal(s) // it may have ended
+	select {
+	case <-d.ended:
+	case <-time.After(20 * time.Second):
+		d.t.Errorf("%s did not end", d.cmd.Args[0])
+		d.cmd.Process.Kill()
+		<-d.ended
 	}
 }
 

@@ -49,6 +49,8 @@ type node struct {
 	*bed
 	upstream *rig.Upstream
 	key      string // the real one
+	daemon   *daemon
+	docker   *daemon
 }
 
 // newNode prepares one; start starts it.
@@ -60,8 +62,8 @@ func newNode(b *bed) *node {
 	return n
 }
 
-// start leads the policies to the upstream and starts the daemon.
-func (n *node) start() {
+// begin leads the policies to the upstream and starts the daemon.
+func (n *node) begin() {
 	n.t.Helper()
 	var policies []string
 	n.do(func() error {
@@ -72,7 +74,12 @@ func (n *node) start() {
 	for _, path := range policies {
 		n.Write(path, append(n.Read(path), n.upstream.Hosts()...), 0o644)
 	}
-	n.serve([]string{"phantom-ns", "status"}, "phantom-ns", "serve")
+	n.start()
+}
+
+func (n *node) start() {
+	n.t.Helper()
+	n.daemon = n.serve([]string{"phantom-ns", "status"}, "phantom-ns", "serve")
 }
 
 // policy writes one.

@@ -8,65 +8,79 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-
-	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
-	"github.com/phantom-ns/phantom-ns/proxy/ca"
 )
 
+// refusing are runtimes of which most refuse. Docker takes them over when it is
+// asked to read its settings again.
 const refusing = `{"runtimes": {
-  "coder":   {"path": "/usr/local/bin/phantom-runc", "runtimeArgs": ["--policy", "coder"]},
+  "phantom-coder": {"path": "/usr/local/bin/phantom-runc", "runtimeArgs": ["--policy", "coder"]},
   "unknown": {"path": "/usr/local/bin/phantom-runc", "runtimeArgs": ["--policy", "nobody"]},
   "nothing": {"path": "/usr/local/bin/phantom-runc"}
 }}`
 
-// What cannot be held does not begin: the container would leave a file if it
-// executed anything.
-func TestK5WhatCannotBeHeldDoesNotBegin(t *testing.T) {
-	b := newBed(t)
-	b.install()
-	authority, err := ca.New(ca.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.do(func() error { return cdi.Layout{}.Write([]cdi.Policy{{Name: "coder", CA: authority.PEM()}}) })
-	b.Write("/etc/docker/daemon.json", []byte(refusing), 0o644)
-	b.dockerd()
-	out := t.TempDir()
-	began := filepath.Join(out, "began")
-	start := func(flags ...string) (string, error) {
-		args := append([]string{"docker", "run", "--rm", "--volume", out + ":/out"}, flags...)
-		return b.try(append(args, image, "touch", "/out/began")...)
-	}
-	if text, err := start("--network", "none"); err != nil {
-		t.Fatalf("without us: %v\n%s", err, text)
-	}
-	if err := os.Remove(began); err != nil {
-		t.Fatalf("it does not even begin without us: %v", err)
-	}
-	for name, test := range map[string]struct {
-		flags []string
-		want  string
-	}{
-		// Docker gives it as a namespace by path; who is asked what that is, is away.
-		"the host's network":    {[]string{"--runtime", "coder", "--network", "host"}, "node.sock"},
-		"no daemon":             {[]string{"--runtime", "coder", "--network", "none"}, "node.sock"},
-		"no daemon, a network":  {[]string{"--runtime", "coder"}, "node.sock"},
-		"the host's processes":  {[]string{"--runtime", "coder", "--pid", "host"}, "the container sees processes of the host"},
-		"privileged":            {[]string{"--runtime", "coder", "--privileged"}, "the container has a capability that reaches past its fence"},
-		"SYS_ADMIN":             {[]string{"--runtime", "coder", "--cap-add", "SYS_ADMIN"}, "CAP_SYS_ADMIN: the container has a capability"},
+type refusal struct {
+	flags []string
+	want  string
+}
+
+// testK5: what cannot be held does not begin, and why reaches who asked. The
+// container would leave a file if it executed anything.
+func (n *node) testK5(t *testing.T) {
+	n.Write("/etc/docker/daemon.json", []byte(refusing), 0o644)
+	n.docker.cmd.Process.Signal(syscall.SIGHUP)
+	// The settings are taken over some time after the signal.
+	n.eventually("sh", "-c", "docker info 2>/dev/null | grep -q '^ Runtimes:.* nothing'")
+	n.refused(t, map[string]refusal{
+		"the host's network":    {[]string{"--runtime", "phantom-coder", "--network", "host"}, "host"},
+		"the host's processes":  {[]string{"--runtime", "phantom-coder", "--pid", "host"}, "the container sees processes of the host"},
+		"privileged":            {[]string{"--runtime", "phantom-coder", "--privileged"}, "the container has a capability that reaches past its fence"},
+		"SYS_ADMIN":             {[]string{"--runtime", "phantom-coder", "--cap-add", "SYS_ADMIN"}, "CAP_SYS_ADMIN: the container has a capability"},
 		"a policy that is none": {[]string{"--runtime", "unknown"}, "policy nobody: the node has no such policy"},
 		"a runtime without one": {[]string{"--runtime", "nothing"}, "no policy: say --policy NAME"},
-	} {
+	})
+}
+
+// testAway: without the daemon nothing begins, and what runs reaches nothing.
+func (n *node) testAway(t *testing.T) {
+	n.run("docker", "run", "--detach", "--name", "held", "--runtime", "phantom-coder", image, "sleep", "1000")
+	defer n.run("docker", "rm", "--force", "held")
+	ask := []string{"docker", "exec", "held", "sh", "-c", "PLACEHOLDER=$OPENAI_API_KEY; " + request}
+	if got := n.run(ask...); got != "200" {
+		t.Fatalf("with the daemon: %s", got)
+	}
+	n.daemon.end(syscall.SIGKILL)
+	defer n.start()
+	if out, err := n.try(ask...); err == nil {
+		t.Errorf("without the daemon: %s", out)
+	}
+	n.refused(t, map[string]refusal{
+		"sealed":  {[]string{"--runtime", "phantom-coder", "--network", "none"}, "node.sock"},
+		"chained": {[]string{"--runtime", "phantom-coder"}, "node.sock"},
+	})
+	if out, err := n.try("podman", "run", "--rm", "--network", "coder", image, "true"); err == nil {
+		t.Errorf("podman started: %s", out)
+	}
+}
+
+func (n *node) refused(t *testing.T, cases map[string]refusal) {
+	t.Helper()
+	out := t.TempDir()
+	began := filepath.Join(out, "began")
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			text, err := start(test.flags...)
-			if err == nil || !strings.Contains(text, test.want) {
-				t.Errorf("%v, want %q\n%s", err, test.want, text)
+			args := append([]string{"docker", "run", "--rm", "--volume", out + ":/out"}, c.flags...)
+			text, err := n.try(append(args, image, "touch", "/out/began")...)
+			if err == nil || !strings.Contains(text, c.want) {
+				t.Errorf("%v, want %q\n%s", err, c.want, text)
 			}
-			if _, err := os.Stat(began); err == nil {
-				os.Remove(began)
+			if os.Remove(began) == nil {
 				t.Error("it began")
 			}
 		})
+	}
+	if n.run("docker", "run", "--rm", "--network", "none", "--volume", out+":/out", image, "touch", "/out/began"); os.Remove(began) != nil {
+		t.Error("it does not even begin without us")
 	}
 }

@@ -15,10 +15,10 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.rest
 
 // dockerd starts Docker with the settings that are there. It starts a
 // containerd of its own where there is none.
-func (b *bed) dockerd() {
-	b.t.Helper()
-	b.serve([]string{"docker", "version"}, "dockerd", "--log-level", "error", "--cgroup-parent", "/"+b.cgroup)
-	b.run("docker", "load", "-i", archive)
+func (n *node) dockerd() {
+	n.t.Helper()
+	n.docker = n.serve([]string{"docker", "version"}, "dockerd", "--log-level", "error", "--cgroup-parent", "/"+n.cgroup)
+	n.run("docker", "load", "-i", archive)
 }
 
 // podman is no daemon: it is told what this machine's limits and cgroups are.

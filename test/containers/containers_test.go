@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build containers
+
+package containers
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/test/rig"
+)
+
+// One node for all: images are unpacked once, and what one part leaves the
+// next one would meet.
+func TestContainers(t *testing.T) {
+	n := newNode(newBed(t))
+	n.policy("other", other)
+	n.follow(t, "The node")
+	t.Run("guide", n.testGuide)
+	t.Run("S1", n.testS1)
+	t.Run("K5", n.testK5)
+	t.Run("ways", n.testWays)
+	t.Run("runtime", n.testRuntime)
+	t.Run("away", n.testAway)
+	t.Run("left", n.testNothingIsLeft)
+}
+
+// testGuide follows the guide as it is written.
+func (n *node) testGuide(t *testing.T) {
+	oracle := rig.NewOracle(n.key)
+	for _, section := range []struct {
+		title   string
+		prepare func()
+		answers int // how often the upstream's answer is seen
+	}{
+		{"podman", n.podman, 4},
+		{"containerd", n.containerd, 1},
+		{"Docker", func() {}, 3},
+	} {
+		t.Run(section.title, func(t *testing.T) {
+			section.prepare()
+			out := n.follow(t, section.title)
+			if got := strings.Count(out, n.upstream.Answer); got != section.answers {
+				t.Errorf("%d answers, want %d\n%s", got, section.answers, out)
+			}
+			if hits := oracle.Bytes("output", []byte(out)); len(hits) > 0 {
+				t.Errorf("the real key was printed: %v", hits)
+			}
+		})
+	}
+}
+
+// other is a second policy, for the same host and with the same credential.
+const other = `version: 1
+credentials:
+  openai: {from: "store:openai", allow: ["GET /v1/models"]}
+`
+
+// testNothingIsLeft: every container of the test is gone, and so is what the
+// daemon held for it.
+func (n *node) testNothingIsLeft(t *testing.T) {
+	var status api.Status
+	if err := json.Unmarshal([]byte(n.run("phantom-ns", "status", "--json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	if status.Attachments != 0 || status.Sessions != 0 || len(status.Problems) > 0 {
+		t.Errorf("%+v", status)
+	}
+}
+
+// request is a command of a container that prints the status of a request with
+// a placeholder.
+const request = `curl -sS -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $PLACEHOLDER" https://api.openai.com/v1/models`
+
+// testS1 crosses two policies: the placeholder of one is worth nothing in a
+// container under the other, though both may go to the same host.
+func (n *node) testS1(t *testing.T) {
+	n.Write("/etc/cni/net.d/92-other.conflist", []byte(`{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "phantom-cni", "policy": "other"}]}`), 0o644)
+	token := func(policy string) string {
+		return n.run("podman", "run", "--rm", "--network", policy, "--device", "phantom-ns.dev/policy="+policy, image, "sh", "-c", "echo $OPENAI_API_KEY")
+	}
+	tokens := map[string]string{"coder": token("coder"), "other": token("other")}
+	if tokens["coder"] == tokens["other"] || tokens["coder"] == "" {
+		t.Fatalf("placeholders %q", tokens)
+	}
+	for policy := range tokens {
+		for of, placeholder := range tokens {
+			want := "403"
+			if of == policy {
+				want = "200"
+			}
+			got := n.run("podman", "run", "--rm", "--network", policy, "--device", "phantom-ns.dev/policy="+policy, "--env", "PLACEHOLDER="+placeholder, image, "sh", "-c", request)
+			if got != want {
+				t.Errorf("%s's placeholder under %s: %s, want %s", of, policy, got, want)
+			}
+		}
+	}
+}
+
+// testRuntime: phantom-runc under podman, whose network is whatever it likes.
+func (n *node) testRuntime(t *testing.T) {
+	podman := []string{"podman", "--runtime", "/usr/local/bin/phantom-runc", "--runtime-flag", "policy=coder"}
+	if out, err := n.try(append(podman, "run", "--rm", "--network", "host", image, "true")...); err == nil || !strings.Contains(out, "host's network") {
+		t.Errorf("the host's network: %v\n%s", err, out)
+	}
+	for _, network := range []string{"none", "podman"} {
+		got := n.run(append(podman, "run", "--rm", "--network", network, image, "sh", "-c", "PLACEHOLDER=$OPENAI_API_KEY; "+request)...)
+		if got != "200" {
+			t.Errorf("network %s: %s", network, got)
+		}
+	}
+}
