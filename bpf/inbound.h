@@ -68,8 +68,8 @@ static __always_inline __u64 life_of(const struct peer *peer, const struct inbou
 
 static __always_inline bool is_over(const struct peer *peer, const struct inbound *inbound, __u64 now)
 {
-	/* Another processor's now may be the later one. */
-	return now > inbound->seen && now - inbound->seen > life_of(peer, inbound) * SECOND;
+	/* Signed: another processor's now may be the later one. */
+	return (__s64)(now - inbound->seen) > (__s64)(life_of(peer, inbound) * SECOND);
 }
 
 /* The live flow with this peer, or NULL. */

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // podQuestion asks of a pod's socket with local port 80.
@@ -37,12 +36,11 @@ func noteFlows(t *testing.T, objects *verdictObjects, protocol uint32, peers ...
 	require(t, err)
 	t.Cleanup(func() { flows.Close() })
 	require(t, objects.Inbounds.Put(uint64(testCookie), flows))
-	var now unix.Timespec
-	require(t, unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
+	now := boottime(t)
 	for _, text := range peers {
 		address := netip.MustParseAddrPort(text)
 		peer := redirectPeer{Address: encodeAddress(address.Addr()), Port: address.Port(), OwnPort: 80, Protocol: protocol}
-		require(t, flows.Put(&peer, &redirectInbound{Seen: uint64(now.Nano())}))
+		require(t, flows.Put(&peer, &redirectInbound{Seen: now}))
 	}
 }
 
