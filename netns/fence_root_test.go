@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -72,6 +73,7 @@ func ask(t *testing.T, ns *netns.Namespace, network, address string) string {
 			return nil
 		}
 		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			tcp.SetLinger(0) // nothing is sent after Close
 		}

@@ -3,6 +3,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -42,6 +43,7 @@ func (n *Namespace) Uplinks() ([]Uplink, error) {
 		if err != nil {
 			return err
 		}
+		all = nil
 		for _, link := range links {
 			if link.Attrs().Index == loopback || isFallback(link) {
 				continue
@@ -100,7 +102,11 @@ func isFallback(link netlink.Link) bool {
 	return fallback[link.Attrs().Name] && link.Attrs().RawFlags&unix.IFF_UP == 0
 }
 
-// routed calls f inside the namespace with a handle to its links and routes.
+// dumps is how often a list is asked for that changed while it was read.
+const dumps = 10
+
+// routed calls f inside the namespace with a handle to its links and routes, and
+// again when a list of its changed meanwhile.
 func (n *Namespace) routed(f func(*netlink.Handle) error) error {
 	return n.Do(func() error {
 		handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -108,6 +114,11 @@ func (n *Namespace) routed(f func(*netlink.Handle) error) error {
 			return fmt.Errorf("open netlink: %w", err)
 		}
 		defer handle.Close()
-		return f(handle)
+		for range dumps {
+			if err = f(handle); !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
+			}
+		}
+		return err
 	})
 }
