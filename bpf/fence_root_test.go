@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -546,11 +544,19 @@ func TestGuardNeedsASessionAndADevice(t *testing.T) {
 	if err := g.object.Guard(podCookie, math.MaxInt32); err == nil {
 		t.Error("guarded a device that is not there")
 	}
-	guards, err := os.ReadDir(g.object.node.guardPath(guard{}) + "/..")
-	if err == nil && len(guards) != 0 {
-		t.Errorf("pins %v", guards)
+	guards, err := g.object.node.guards()
+	if err != nil || len(guards) != 0 {
+		t.Errorf("pins %v: %v", guards, err)
 	}
-	if devices, err := g.object.Guarded(podCookie); err != nil || !slices.Equal(devices, nil) {
-		t.Errorf("devices %d: %v", devices, err)
+	if err := g.object.CheckGuard(podCookie, loopbackIndex); err == nil && check(fenceFeatures) == nil {
+		t.Error("a guard that is not attached is none")
+	}
+	if err := g.object.CheckSession(podCookie + 1); err == nil {
+		t.Error("a session that is not there is none")
+	}
+	require(t, g.object.CheckSession(podCookie))
+	require(t, g.object.objects.Sessions.Delete(uint64(podCookie)))
+	if err := g.object.CheckSession(podCookie); err == nil {
+		t.Error("a session without an entry is none")
 	}
 }

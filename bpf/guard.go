@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -202,39 +201,6 @@ func (o *Object) GuardPrograms(cookie uint64, hostIfindex int) (fromPod, toPod i
 		return -1, -1, fmt.Errorf("guard device %d of session %d: %w", hostIfindex, cookie, err)
 	}
 	return o.fence.FromPod.FD(), o.fence.ToPod.FD(), nil
-}
-
-// Guarded returns the devices that Guard has fenced for the session and that are fenced both ways now.
-func (o *Object) Guarded(cookie uint64) ([]int, error) {
-	if o.node == nil {
-		return nil, nil
-	}
-	guards, err := o.node.guards()
-	if err != nil {
-		return nil, fmt.Errorf("list guards: %w", err)
-	}
-	sides := map[uint32]int{}
-	var whole []int
-	for _, g := range guards {
-		if g.cookie != cookie || !o.stands(g) {
-			continue
-		}
-		if sides[g.ifindex]++; sides[g.ifindex] == len(o.sides()) {
-			whole = append(whole, int(g.ifindex))
-		}
-	}
-	slices.Sort(whole)
-	return whole, nil
-}
-
-func (o *Object) stands(g guard) bool {
-	l, err := link.LoadPinnedLink(o.node.guardPath(g), nil)
-	if err != nil {
-		return false
-	}
-	defer l.Close()
-	ifindex, err := deviceOf(l)
-	return err == nil && ifindex == g.ifindex
 }
 
 // Unguard takes the guards of the session's devices away. It is not an error if there is none.

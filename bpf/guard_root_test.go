@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -279,6 +278,7 @@ func TestGuardedPod(t *testing.T) {
 			p.serversAnswer()
 			p.nothingEscapesUncounted(witness)
 			p.openNode(p.dir)
+			require(t, p.object.CheckSession(p.cookie))
 			p.nothingEscapes(witness, 3)
 			p.serversAnswer()
 		})
@@ -289,7 +289,10 @@ func (p *pod) guardByLink() {
 	p.t.Helper()
 	require(p.t, p.object.Guard(p.cookie, p.host.Index))
 	require(p.t, p.object.Guard(p.cookie, p.host.Index)) // again
-	p.guarded(p.host.Index)
+	require(p.t, p.object.CheckGuard(p.cookie, p.host.Index))
+	if err := p.object.CheckGuard(p.cookie+1, p.host.Index); err == nil {
+		p.t.Error("guarded for another")
+	}
 }
 
 // hasLinks says whether this kernel has links to devices. One without must say so.
@@ -307,12 +310,10 @@ func (p *pod) hasLinks() bool {
 	return false
 }
 
-func (p *pod) guarded(want ...int) {
+func (p *pod) guardIsGone(want bool) {
 	p.t.Helper()
-	got, err := p.object.Guarded(p.cookie)
-	require(p.t, err)
-	if !slices.Equal(got, want) {
-		p.t.Errorf("guarded devices %d, want %d", got, want)
+	if err := p.object.CheckGuard(p.cookie, p.host.Index); (err != nil) != want {
+		p.t.Errorf("check guard: %v", err)
 	}
 }
 
@@ -392,13 +393,14 @@ func TestGuardGoesWithItsDevice(t *testing.T) {
 		return
 	}
 	p.guardByLink()
+	p.guardIsGone(false)
 	link, err := netlink.LinkByName("host0")
 	require(t, err)
 	require(t, netlink.LinkDel(link))
-	p.guarded()
+	p.guardIsGone(true)
 	p.closeNode()
 	p.openNode(p.dir)
-	p.guarded()
+	p.guardIsGone(true)
 	require(t, p.object.Unguard(p.cookie))
 	require(t, p.object.Unguard(p.cookie))
 	pins, err := p.object.node.guards()

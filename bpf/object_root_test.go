@@ -57,9 +57,13 @@ func TestHooksOutliveTheCollector(t *testing.T) {
 	if got, _ := r.act("bpf: connect"); got != r.errno(ReasonUndeclared) {
 		t.Errorf("connect: %s", got)
 	}
+	require(t, r.object.CheckSession(r.cookie))
 	require(t, r.object.Detach())
 	if got := r.attached(); got != 0 {
 		t.Errorf("%d hooks attached after Detach", got)
+	}
+	if err := r.object.CheckSession(r.cookie); err == nil {
+		t.Error("a session without hooks is none")
 	}
 }
 
