@@ -37,13 +37,15 @@ func CallerEnviron() map[string]string {
 	parent := "/proc/" + strconv.Itoa(os.Getppid())
 	if exe, err := os.Readlink(parent + "/exe"); err == nil && strings.HasPrefix(filepath.Base(exe), "sudo") {
 		if data, err := os.ReadFile(parent + "/environ"); err == nil {
-			return parseEnviron(strings.Split(string(bytes.TrimRight(data, "\x00")), "\x00"))
+			return ParseEnviron(strings.Split(string(bytes.TrimRight(data, "\x00")), "\x00"))
 		}
 	}
-	return parseEnviron(os.Environ())
+	return ParseEnviron(os.Environ())
 }
 
-func parseEnviron(entries []string) map[string]string {
+// ParseEnviron makes a map of entries NAME=VALUE. Others are left out, and of
+// two the last counts.
+func ParseEnviron(entries []string) map[string]string {
 	env := make(map[string]string, len(entries))
 	for _, entry := range entries {
 		if name, value, ok := strings.Cut(entry, "="); ok && name != "" {
@@ -66,7 +68,7 @@ func agentEnviron(caller map[string]string, u User, extra []string) []string {
 	env["PATH"] = agentPath(caller["PATH"])
 	env["HOME"], env["USER"], env["LOGNAME"], env["SHELL"] = u.Home, u.Name, u.Name, u.Shell
 	env["XDG_RUNTIME_DIR"] = "/run/user/" + strconv.Itoa(u.UID)
-	maps.Copy(env, parseEnviron(extra))
+	maps.Copy(env, ParseEnviron(extra))
 	out := make([]string, 0, len(env))
 	for name, value := range env {
 		out = append(out, name+"="+value)

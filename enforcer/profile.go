@@ -66,6 +66,12 @@ func (s *Session) askHost(p *policy.Profile, found *surroundings) {
 		name := s.absolute([]string{f.Path})[0]
 		found.keep(p, name, makeFile(name, f.Content))
 	}
+	if s.config.Member {
+		if p.Registry != nil {
+			found.tell("no registry is known for %s: the policy has to name it", p.Name)
+		}
+		return
+	}
 	written := s.realPaths(found.state)
 	for _, g := range p.Registries() {
 		told := len(found.told)

@@ -56,6 +56,33 @@ func (i Invoker) MayRead(path string) bool {
 	return err == nil
 }
 
+// StatFolder looks at a folder with the invoker's rights. No link is followed at
+// its end.
+func (i Invoker) StatFolder(path string) (st unix.Stat_t, err error) {
+	err = i.reach(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, &st)
+	return st, err
+}
+
+// MayReach is an error where the invoker could not open path.
+func (i Invoker) MayReach(path string) error { return i.reach(path, 0, new(unix.Stat_t)) }
+
+// reach opens path, without using it, and looks at what was opened.
+func (i Invoker) reach(path string, flags int, st *unix.Stat_t) (err error) {
+	look := func() {
+		var fd int
+		if fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|flags, 0); err == nil {
+			err = errors.Join(unix.Fstat(fd, st), unix.Close(fd))
+		}
+	}
+	if i.User == nil {
+		look()
+		return err
+	}
+	asked := asUser(*i.User, look)
+	<-asked.done
+	return errors.Join(asked.err, err)
+}
+
 func (i Invoker) readAsUser(path string) (data []byte, err error) {
 	asked := asUser(*i.User, func() { data, err = readFile(path, nil) })
 	<-asked.done

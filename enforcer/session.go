@@ -47,6 +47,12 @@ type Config struct {
 	Passphrase *os.File
 
 	Stdin, Stdout, Stderr *os.File
+	Streams               *sandbox.Streams // set: in the place of Stdin, Stdout and Stderr
+	Attendant             sandbox.Attendant
+
+	// Member says that the user is not the one who decides what the session may
+	// reach: the user's configuration of registries opens no way out.
+	Member bool
 
 	Logger   *slog.Logger
 	Notify   func(line string) // what the person at the terminal should know
@@ -191,6 +197,7 @@ func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Ses
 	child, err := sandbox.Start(ctx, sandbox.Config{
 		Cgroup: group.agent, Namespace: s.kernel.namespace, Executable: executable,
 		Stdin: s.config.Stdin, Stdout: s.config.Stdout, Stderr: s.config.Stderr,
+		Streams: s.config.Streams, Attendant: s.config.Attendant,
 		Spec: s.sandboxSpec(spec),
 	})
 	if err != nil {

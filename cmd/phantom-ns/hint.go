@@ -12,6 +12,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/members"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox/trust"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -24,7 +25,15 @@ var hints = []struct {
 	is   error
 	hint string
 }{
+	{errNoDaemon, "run it with sudo; members of the group phantom-ns need none where phantom-ns serve runs"},
+	{errNoAccess, "run it with sudo, or have the administrator put you into the group phantom-ns, and log in anew"},
 	{errNotRoot, "run it with sudo"},
+	{members.ErrOwnPolicy, "name one of " + members.Policies + ", without .yaml, or leave --policy out"},
+	{members.ErrWidens, "have it put into a policy of " + members.Policies + ", or run it with sudo"},
+	{members.ErrOtherUser, "leave --user out, or run it with sudo"},
+	{members.ErrPassphrase, "run it with sudo"},
+	{errNotAdministrators, "chown root and chmod 644 the file"},
+	{errProfileFixed, "leave --profile out; the policy says which profile it is for"},
 	{enforcer.ErrRootAgent, "the agent runs as the user who calls sudo; as plain root say --user NAME"},
 	{enforcer.ErrNoUser, "name a user of this system with --user"},
 	{enforcer.ErrNoCgroup2, "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"},

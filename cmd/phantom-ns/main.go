@@ -13,6 +13,7 @@ import (
 	"runtime"
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/members"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/mask"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
@@ -20,11 +21,12 @@ import (
 
 // stages are the processes that the supervisor starts. They never return.
 var stages = map[string]func(){
-	enforcer.ProxyStage: enforcer.ProxyMain,
-	sandbox.InitStage:   sandbox.Main,
-	sandbox.LeaderStage: sandbox.LeaderMain,
-	secret.Stage:        secret.Main,
-	mask.Stage:          mask.Main,
+	members.SupervisorStage: supervisorMain,
+	enforcer.ProxyStage:     enforcer.ProxyMain,
+	sandbox.InitStage:       sandbox.Main,
+	sandbox.LeaderStage:     sandbox.LeaderMain,
+	secret.Stage:            secret.Main,
+	mask.Stage:              mask.Main,
 }
 
 func main() {

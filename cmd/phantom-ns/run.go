@@ -53,18 +53,24 @@ func (e *env) runCommand() *cobra.Command {
 }
 
 func (e *env) run(f runFlags, command []string) error {
-	if err := e.needRoot(); err != nil {
-		return err
+	if e.uid != 0 {
+		return e.runAsMember(f, command)
 	}
 	config, err := e.sessionConfig(f, command)
 	if err != nil {
 		return err
 	}
+	return e.attend(config, func(*enforcer.Session) {})
+}
+
+// attend runs a session to its end. Begun is told when the agent executes.
+func (e *env) attend(config enforcer.Config, begun func(*enforcer.Session)) error {
 	session, err := enforcer.Start(e.ctx, config)
 	if err != nil {
 		return fmt.Errorf("run: %w", setupError{err})
 	}
 	stop := relaySignals(session)
+	begun(session)
 	status, err := session.Wait()
 	stop()
 	if err := errors.Join(err, session.Close()); err != nil {
@@ -94,10 +100,14 @@ func (e *env) sessionConfig(f runFlags, command []string) (enforcer.Config, erro
 		return config, err
 	}
 	config.Reread = e.reread(f, config, command[0])
-	if config.Profile == nil && config.Policy == nil && len(f.with) == 0 && len(f.login) == 0 && len(f.allow) == 0 {
+	if givesNothing(config) {
 		e.say("no policy, so no credential and no egress; --with NAME, --allow HOST or --policy FILE give some")
 	}
 	return config, nil
+}
+
+func givesNothing(c enforcer.Config) bool {
+	return c.Profile == nil && c.Policy == nil && len(c.With) == 0 && len(c.Login) == 0 && len(c.Allow) == 0
 }
 
 // userConfig is what a session has of its user and surroundings.

@@ -105,6 +105,12 @@ func (f *Far) End() error {
 // Exit tells the person how the program ended. It is the last message.
 func (f *Far) Exit(status int) { f.send(message{Kind: kindExit, Status: status}) }
 
+// Refuse tells somebody who is not heard why.
+func Refuse(conn *net.UnixConn, err error) {
+	// Who does not wait for it does not want to know.
+	_ = send(conn, message{Kind: kindFailed, Text: err.Error()})
+}
+
 // Fail tells the person why there is no program. It is the last message.
 func (f *Far) Fail(err error) {
 	m := message{Kind: kindFailed, Text: err.Error()}

@@ -37,7 +37,8 @@ func (p Person) Attend(conn *net.UnixConn, request any, more ...*os.File) (statu
 		return 0, err
 	}
 	defer near.Close()
-	if err := greet(conn, near.Streams(), request, more); err != nil {
+	// Who is refused is told why, and not read.
+	if err := greet(conn, near.Streams(), request, more); err != nil && !isGone(err) {
 		return 0, errors.Join(err, near.End())
 	}
 	done := make(chan struct{})
@@ -77,12 +78,26 @@ func (p Person) pass(conn *net.UnixConn, done <-chan struct{}) {
 	}
 }
 
+func isGone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
+}
+
+// hear reads one message. A peer that closed without reading all is an error
+// once (unix(7), ECONNRESET), before what it had said.
+func hear(conn *net.UnixConn) (message, []*os.File, error) {
+	m, files, err := receive(conn, 1)
+	if errors.Is(err, unix.ECONNRESET) {
+		m, files, err = receive(conn, 1)
+	}
+	if isGone(err) {
+		err = ErrSupervisorGone
+	}
+	return m, files, err
+}
+
 func (p Person) follow(conn *net.UnixConn, near *sandbox.Console) (int, error) {
 	for {
-		m, files, err := receive(conn, 1)
-		if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-			return 0, ErrSupervisorGone
-		}
+		m, files, err := hear(conn)
 		if err != nil {
 			return 0, err
 		}

@@ -253,7 +253,10 @@ func (c *Child) send(k kind, body any, fds ...int) error {
 		inner = send(int(fd), k, body, fds...)
 		return !errors.Is(inner, unix.EAGAIN)
 	})
-	return errors.Join(err, inner)
+	if err != nil { // of the file, not of the call: it was closed meanwhile
+		return fmt.Errorf("%w: %w", os.ErrClosed, err)
+	}
+	return inner
 }
 
 // receive reads one message of init's.

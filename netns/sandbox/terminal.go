@@ -63,12 +63,16 @@ func (t *terminalRelay) write() {
 	}
 }
 
-// reopen opens the file again: O_NONBLOCK on a description that the user's
-// shell shares would outlast us.
+// reopen opens the terminal again: O_NONBLOCK on a description that the user's
+// shell shares would outlast us. A terminal that somebody else logged in on, as
+// before su(1), may be opened as the process's own alone.
 func reopen(file *os.File) (again *os.File, err error) {
+	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	err = withFD(file, func(fd int) error {
-		name := fmt.Sprintf("/proc/self/fd/%d", fd)
-		n, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		n, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), flags, 0)
+		if errors.Is(err, unix.EACCES) {
+			n, err = openOwnTerminal(fd, flags)
+		}
 		if err != nil {
 			return err
 		}
@@ -76,6 +80,26 @@ func reopen(file *os.File) (again *os.File, err error) {
 		return nil
 	})
 	return again, err
+}
+
+// openOwnTerminal opens the controlling terminal where that is what fd is.
+func openOwnTerminal(fd, flags int) (int, error) {
+	own, err := unix.Open("/dev/tty", flags, 0)
+	if err != nil {
+		return -1, unix.EACCES
+	}
+	mine, err := unix.IoctlGetUint32(own, unix.TIOCGDEV)
+	if err == nil {
+		var theirs uint32
+		if theirs, err = unix.IoctlGetUint32(fd, unix.TIOCGDEV); err == nil && mine != theirs {
+			err = unix.EACCES
+		}
+	}
+	if err != nil {
+		unix.Close(own)
+		return -1, err
+	}
+	return own, nil
 }
 
 // watch follows the terminal's size and our own being continued.

@@ -8,15 +8,11 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
-	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
@@ -140,70 +136,21 @@ func TestStopTakesWhatDoesNotEnd(t *testing.T) {
 func TestExecAtATerminal(t *testing.T) {
 	w := rig.New(t)
 	_, id := idle(t, w, rig.Session{})
-	screen := newScreen(t)
+	screen := rig.NewScreen(t)
 	script := "set -m; " + rig.Binary(t) + " exec " + id + ` sh -c 'tty; trap "echo caught" INT; echo ready; until read a; do :; done; echo got $a; stty size; until read b; do :; done; echo end $b; exit 5'; echo stopped; read go; fg >/dev/null; echo status $?`
-	p := w.Program(rig.Session{Root: true, Terminal: screen.near}, "bash", "-c", script)
-	screen.until("ready\r\n")
-	screen.key("\x03")
-	screen.until("caught\r\n")
-	must(t, pty.Setsize(screen.far, &pty.Winsize{Rows: 40, Cols: 100}))
-	screen.key("hello\r")
-	screen.until("got hello\r\n40 100\r\n")
-	screen.key("\x1a")
-	screen.until("stopped\r\n")
-	screen.key("\n")
-	screen.until("\r\n")
-	screen.key("again\r")
-	screen.until("end again\r\n")
-	screen.until("status 5\r\n")
+	p := w.Program(rig.Session{Root: true, Terminal: screen.Near}, "bash", "-c", script)
+	screen.Until("ready\r\n")
+	screen.Key("\x03")
+	screen.Until("caught\r\n")
+	screen.Resize(40, 100)
+	screen.Key("hello\r")
+	screen.Until("got hello\r\n40 100\r\n")
+	screen.Key("\x1a")
+	screen.Until("stopped\r\n")
+	screen.Key("\n")
+	screen.Until("\r\n")
+	screen.Key("again\r")
+	screen.Until("end again\r\n")
+	screen.Until("status 5\r\n")
 	p.Wait()
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// screen is a terminal that a test sits at.
-type screen struct {
-	t         *testing.T
-	far, near *os.File
-	text      *bufio.Reader
-}
-
-func newScreen(t *testing.T) *screen {
-	t.Helper()
-	far, near, err := pty.Open()
-	must(t, err)
-	t.Cleanup(func() { far.Close(); near.Close() })
-	must(t, pty.Setsize(far, &pty.Winsize{Rows: 33, Cols: 77}))
-	fd, err := unix.FcntlInt(far.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	must(t, err)
-	must(t, unix.SetNonblock(fd, true))
-	pollable := os.NewFile(uintptr(fd), "far")
-	t.Cleanup(func() { pollable.Close() })
-	must(t, pollable.SetReadDeadline(time.Now().Add(time.Minute)))
-	return &screen{t: t, far: pollable, near: near, text: bufio.NewReader(pollable)}
-}
-
-func (s *screen) key(keys string) {
-	s.t.Helper()
-	_, err := s.far.WriteString(keys)
-	must(s.t, err)
-}
-
-// until reads what is shown up to and with the mark.
-func (s *screen) until(mark string) string {
-	s.t.Helper()
-	var seen strings.Builder
-	for !strings.HasSuffix(seen.String(), mark) {
-		b, err := s.text.ReadByte()
-		if err != nil {
-			s.t.Fatalf("waiting for %q, after %q: %v", mark, seen.String(), err)
-		}
-		seen.WriteByte(b)
-	}
-	return seen.String()
 }
