@@ -23,13 +23,15 @@ var acts = map[string]func() string{
 	"bpf: options":     func() string { return errnoName(readOptions()) },
 	"bpf: origin":      originOfOwnConnection,
 
-	"bpf: hold node":     holdNode,
-	"bpf: connect until": connectUntil,
-	"bpf: time connects": timeConnects,
-	"bpf: serve":         serve,
-	"bpf: escape":        escape,
-	"bpf: send":          func() string { return errnoName(sendOut("")) },
-	"bpf: send by link":  func() string { return errnoName(sendOut("eth0")) },
+	"bpf: hold node":      holdNode,
+	"bpf: connect until":  connectUntil,
+	"bpf: time connects":  timeConnects,
+	"bpf: serve":          serve,
+	"bpf: escape":         escape,
+	"bpf: send":           func() string { return errnoName(sendOut("", 443)) },
+	"bpf: send by link":   func() string { return errnoName(sendOut("eth0", 443)) },
+	"bpf: send query":     func() string { return errnoName(sendOut("", 53)) },
+	"bpf: send connected": func() string { return errnoName(sendConnected()) },
 }
 
 func TestMain(m *testing.M) {
