@@ -101,10 +101,14 @@ func (c *conf) previousObject() object {
 	return o
 }
 
+// loopbackMAC is that of lo, whose second name the runtime is told. podman 4
+// refuses a result without one.
+const loopbackMAC = "00:00:00:00:00:00"
+
 // sealedResult adds to what there is the interface that the runtime asked for,
 // with addresses that it is content with and that lead nowhere.
 func (c *conf) sealedResult(n *network, ifname, namespace string, addresses []netip.Prefix) ([]byte, error) {
-	ours := &current.Result{Interfaces: []*current.Interface{{Name: ifname, Sandbox: namespace}}}
+	ours := &current.Result{Interfaces: []*current.Interface{{Name: ifname, Mac: loopbackMAC, Sandbox: namespace}}}
 	for _, a := range addresses {
 		address := net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}
 		ours.IPs = append(ours.IPs, &current.IPConfig{Interface: current.Int(len(n.Interfaces)), Address: address})
