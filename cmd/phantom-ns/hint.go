@@ -10,7 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/enforcer/node"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/members"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
@@ -34,6 +37,9 @@ var hints = []struct {
 	{members.ErrPassphrase, "run it with sudo"},
 	{errNotAdministrators, "chown root and chmod 644 the file"},
 	{errProfileFixed, "leave --profile out; the policy says which profile it is for"},
+	{api.ErrUnreachable, "start it: systemctl start phantom-ns, or sudo phantom-ns serve"},
+	{bpf.ErrNodeBusy, "a daemon is running already; phantom-ns status asks it"},
+	{node.ErrAttached, "end these containers first, or phantom-ns serve again"},
 	{enforcer.ErrRootAgent, "the agent runs as the user who calls sudo; as plain root say --user NAME"},
 	{enforcer.ErrNoUser, "name a user of this system with --user"},
 	{enforcer.ErrNoCgroup2, "mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"},
@@ -112,6 +118,9 @@ func hintFor(err error) string {
 	var resolve *policy.ResolveError
 	if errors.As(err, &resolve) && resolve.Hint != "" {
 		return resolve.Hint
+	}
+	if told, ok := errors.AsType[*api.Error](err); ok && told.Hint != "" {
+		return told.Hint
 	}
 	for _, h := range hints {
 		if errors.Is(err, h.is) {

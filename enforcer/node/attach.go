@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/bpf"
+	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/netns"
+	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
+)
+
+// attach makes a session of a namespace. The order is the product: from the
+// first step on the namespace is refused everything, and what lets it reach the
+// proxy comes last.
+//
+//	entry in the hooks ▸ sealed: lo alone, AnyIP, steer     ▸ listeners ▸ pool ▸ written down ▸ answer
+//	                     pod:    fence inside, guard outside
+//
+// Every step pushes its undo, run in reverse when a later one fails. What was
+// refused is not started by its runtime; that the host's end of its link stays
+// down makes sure of it.
+func (d *Daemon) attach(a api.Attachment) (api.Attachment, error) {
+	if err := a.Validate(); err != nil {
+		return a, refuse(api.CodeInvalid, "%w", err)
+	}
+	p, err := d.usable(a.Policy)
+	if err != nil {
+		return a, err
+	}
+	reserved := d.table.reserve(a.Key())
+	if reserved == nil {
+		return a, refuse(api.CodeExists, "container %s has interface %s attached already", a.Container, a.Interface)
+	}
+	s, what, err := d.attachReserved(a, p)
+	d.table.settle(a.Key(), reserved, s, what)
+	return what.Attachment, err
+}
+
+// usable returns a policy that the pool has and that may be used.
+func (d *Daemon) usable(name string) (*nodePolicy, error) {
+	pool, err := d.keeper.current()
+	if err != nil {
+		return nil, err
+	}
+	p := d.policies.get(name)
+	switch {
+	case p == nil:
+		return nil, &api.Error{
+			Code: api.CodeUnknownPolicy, Message: fmt.Sprintf("policy %q: %v", name, errNoPolicy),
+			Hint: "write it to " + d.config.Policies + " and run phantom-ns reload",
+		}
+	case p.err != nil:
+		return nil, refuse(api.CodeUnknownPolicy, "policy %q cannot be used: %w", name, p.err)
+	case p.in != pool:
+		return nil, errNoPool
+	}
+	return p, nil
+}
+
+func (d *Daemon) attachReserved(a api.Attachment, p *nodePolicy) (*session, saved, error) {
+	ns, err := netns.Open(a.Namespace)
+	if err != nil {
+		return nil, saved{}, err
+	}
+	cookie, err := ns.Cookie()
+	if err != nil {
+		return nil, saved{}, errors.Join(err, ns.Close())
+	}
+	s := d.table.enter(cookie)
+	defer d.table.leave(s)
+	if s.live {
+		err = errors.Join(d.join(s, a), ns.Close())
+	} else {
+		s.namespace = ns
+		err = d.begin(s, a, p)
+	}
+	if err != nil {
+		return nil, saved{}, err
+	}
+	what := s.saved(a)
+	if err := d.config.save(what); err != nil {
+		err = errors.Join(err, d.config.unsave(a.Key()))
+		if len(s.keys) == 0 {
+			err = errors.Join(err, d.abandon(s))
+		}
+		return nil, saved{}, err
+	}
+	s.keys = append(s.keys, a.Key())
+	d.log.Info("attached", "container", a.Container, "interface", a.Interface, "policy", s.policy, "session", s.id)
+	return s, what, nil
+}
+
+// saved is what is written down and answered of an attachment of the session.
+func (s *session) saved(a api.Attachment) saved {
+	a.Session, a.Started = s.id, s.started
+	if s.sealed {
+		a.Addresses = s.addresses()
+	}
+	what := saved{
+		Attachment: a, Cookie: s.cookie, Session: s.id, Generation: s.generation,
+		Started: s.started, Stopped: s.stopped,
+	}
+	for _, u := range s.uplinks {
+		if u.HostIndex != 0 {
+			what.HostLinks = append(what.HostLinks, u.HostIndex)
+		}
+	}
+	return what
+}
+
+// begin makes a session from nothing.
+func (d *Daemon) begin(s *session, a api.Attachment, p *nodePolicy) error {
+	s.undo.push(s.namespace.Close)
+	s.id, s.generation, s.started = audit.NewID(), 1, time.Now().UTC()
+	s.take(a)
+	err := d.enforce(s, a, p)
+	if err == nil {
+		err = d.open(s, p, nil)
+	}
+	if err == nil {
+		err = d.serve(s, p)
+	}
+	if err != nil {
+		return errors.Join(err, d.abandon(s))
+	}
+	s.live = true
+	return nil
+}
+
+// abandon takes back what was done for a session that does not come to be.
+func (d *Daemon) abandon(s *session) error {
+	s.live = false
+	return s.undo.run()
+}
+
+// take notes what is asked for.
+func (s *session) take(a api.Attachment) {
+	s.policy, s.sealed, s.unfenced, s.hostname = a.Policy, a.Sealed, a.Unfenced, ""
+	if a.Pod != nil {
+		s.hostname = a.Pod.Name
+	}
+}
+
+// enforce puts in force what holds the namespace, whoever serves it.
+func (d *Daemon) enforce(s *session, a api.Attachment, p *nodePolicy) error {
+	if !s.sealed {
+		uplinks, err := s.namespace.Uplinks()
+		if err != nil {
+			return err
+		}
+		s.takeUplinks(uplinks, a.Addresses)
+		if err := checkUplinks(s); err != nil {
+			return err
+		}
+	}
+	if err := d.programs.SetSession(s.cookie, s.entry(p.rules.Declared())); err != nil {
+		return err
+	}
+	s.undo.push(func() error { return d.programs.RemoveSession(s.cookie) })
+	if s.sealed {
+		return d.seal(s, a)
+	}
+	return d.fence(s)
+}
+
+// checkUplinks refuses what could not be held.
+func checkUplinks(s *session) error {
+	if len(s.uplinks) == 0 {
+		return errNoUplink
+	}
+	for _, u := range s.uplinks {
+		if u.HostIndex == 0 && !s.unfenced {
+			return fmt.Errorf("interface %q, a %s: %w", u.Name, u.Kind, errUnfenced)
+		}
+	}
+	return nil
+}
+
+// seal is for a namespace in which no plugin made an interface.
+func (d *Daemon) seal(s *session, a api.Attachment) error {
+	if err := s.namespace.Seal(); err != nil {
+		return err
+	}
+	// A name that lo has already is ours: of a daemon that died.
+	named, err := s.namespace.LoopbackNamed(a.Interface)
+	if err == nil && !named {
+		err = s.namespace.NameLoopback(a.Interface)
+	}
+	if err != nil {
+		return err
+	}
+	s.undo.push(func() error { return s.namespace.UnnameLoopback(a.Interface) })
+	return nil
+}
+
+// open makes the sockets inside, or goes on with those that were kept.
+func (d *Daemon) open(s *session, p *nodePolicy, kept *sandbox.Listeners) (err error) {
+	if s.listeners = kept; kept == nil {
+		spec := sandbox.ListenSpec{Pod: !s.sealed, Forward: forwarded(p)}
+		if s.listeners, err = sandbox.Listen(s.namespace, spec); err != nil {
+			return err
+		}
+	}
+	listeners := s.listeners
+	s.undo.push(listeners.Close)
+	d.tell(d.manager.Store(s.storeName(), files(listeners)...))
+	s.undo.push(func() error { d.tell(d.manager.Forget(s.storeName())); return nil })
+	if s.sealed {
+		return d.steerTo(s)
+	}
+	return nil
+}
+
+// steerTo attaches the second layer of a sealed namespace.
+func (d *Daemon) steerTo(s *session) error {
+	steer, err := bpf.LoadSteer()
+	if err != nil {
+		return err
+	}
+	s.steer = steer
+	s.undo.push(steer.Close)
+	tcp4, err := enforcer.Descriptor(s.listeners.TCP4)
+	if err != nil {
+		return err
+	}
+	tcp6, err := enforcer.Descriptor(s.listeners.TCP6)
+	if err != nil {
+		return err
+	}
+	return steer.Attach(s.namespace.FD(), netns.OwnAddr4, netns.OwnAddr6, tcp4, tcp6)
+}
+
+// serve lets the pool serve the session. Its log begins before.
+func (d *Daemon) serve(s *session, p *nodePolicy) error {
+	pool, err := d.keeper.current()
+	if err != nil {
+		return err
+	}
+	if s.trail == nil {
+		if err := d.beginTrail(s, p); err != nil {
+			return err
+		}
+		s.undo.push(func() error { return d.unserve(s) })
+	}
+	if err := pool.AddSession(s.config()); err != nil {
+		return err
+	}
+	s.served = pool
+	return nil
+}
+
+func (d *Daemon) beginTrail(s *session, p *nodePolicy) error {
+	drops := p.file.AuditFull == policy.AuditDrop
+	s.trail = d.book.open(s.id, s.generation, func() bool { return drops })
+	s.undo.push(func() error { return s.endTrail(d.book) })
+	return s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionStart))
+}
+
+// unserve ends what the pool does for the session. A pool that died has done so.
+func (d *Daemon) unserve(s *session) error {
+	pool := s.served
+	s.served = nil
+	if current, err := d.keeper.current(); pool == nil || err != nil || pool != current {
+		return nil
+	}
+	return pool.RemoveSession(s.id)
+}
+
+// join adds an interface to the session that the namespace has.
+func (d *Daemon) join(s *session, a api.Attachment) error {
+	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
+		return errForeignPolicy
+	}
+	if s.sealed {
+		return s.namespace.NameLoopback(a.Interface)
+	}
+	uplinks, err := s.namespace.Uplinks()
+	if err != nil {
+		return err
+	}
+	before := s.unfenced
+	s.unfenced = s.unfenced && a.Unfenced // the stricter of both, where they differ
+	s.takeUplinks(uplinks, a.Addresses)
+	err = checkUplinks(s)
+	if err == nil {
+		p := d.policies.get(s.policy)
+		err = d.programs.SetSession(s.cookie, s.entry(p.rules.Declared()))
+	}
+	if err == nil {
+		err = d.guard(s, s.uplinks)
+	}
+	if err != nil {
+		s.unfenced = before
+	}
+	return err
+}

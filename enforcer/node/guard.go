@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/phantom-ns/phantom-ns/bpf"
+	"github.com/phantom-ns/phantom-ns/netns"
+)
+
+// fence is for a namespace that keeps its interfaces: a filter inside, which
+// answers fast, and guards outside, which no capability of the container's
+// reaches.
+func (d *Daemon) fence(s *session) error {
+	if err := s.namespace.Fence(); err != nil {
+		return err
+	}
+	s.undo.push(s.namespace.Unfence)
+	s.undo.push(func() error { return d.unguard(s) })
+	return d.guard(s, s.uplinks)
+}
+
+// guard fences the hosts' ends of links, by tcx where the kernel has it, else
+// by clsact.
+func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
+	for _, u := range uplinks {
+		if u.HostIndex == 0 {
+			continue // accepted, see checkUplinks
+		}
+		err := d.programs.Guard(s.cookie, u.HostIndex)
+		if errors.Is(err, bpf.ErrNotSupported) {
+			var fromPod, toPod int
+			if fromPod, toPod, err = d.programs.GuardPrograms(s.cookie, u.HostIndex); err == nil {
+				err = netns.AttachClsact(u.HostIndex, fromPod, toPod)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("interface %q: %w", u.Name, err)
+		}
+	}
+	return nil
+}
+
+// unguard takes guards away, the host's end of the link first: what may still
+// live inside gets no moment without one.
+func (d *Daemon) unguard(s *session) error {
+	var errs []error
+	for _, u := range s.uplinks {
+		if u.HostIndex != 0 {
+			errs = append(errs, netns.SetDown(u.HostIndex))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	errs = append(errs, d.programs.Unguard(s.cookie))
+	for _, u := range s.uplinks {
+		if u.HostIndex != 0 {
+			errs = append(errs, netns.DetachClsact(u.HostIndex))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkGuard looks at the fence of one link's end on the host.
+func (d *Daemon) checkGuard(cookie uint64, hostIndex int) error {
+	guarded, err := d.programs.Guarded(cookie)
+	if err != nil || slices.Contains(guarded, hostIndex) {
+		return err
+	}
+	return netns.CheckClsact(hostIndex)
+}

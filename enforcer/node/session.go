@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/phantom-ns/phantom-ns/bpf"
+	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/netns"
+	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/dns"
+)
+
+// session is a network namespace under a policy. Whoever changes it holds mu
+// over every step, however slow: other sessions are not concerned.
+type session struct {
+	cookie uint64 // of the namespace, never used again
+
+	mu         sync.Mutex
+	dead       bool // ended, or never came to be: who waited for mu looks again
+	live       bool // everything is in force
+	stopped    bool // its container stays, and reaches nothing
+	id         string
+	generation int // which daemon's, for the audit log
+	policy     string
+	sealed     bool
+	unfenced   bool
+	hostname   string
+	started    time.Time
+	keys       []api.Key // of its attachments
+
+	namespace *netns.Namespace
+	uplinks   []netns.Uplink
+	own       []netip.Addr
+	listeners *sandbox.Listeners
+	steer     *bpf.Steer
+	trail     *enforcer.Trail
+	served    *enforcer.Pool // which has it
+	undo      undo           // everything that was done for it
+}
+
+// storeName is what the service manager keeps its listeners under.
+func (s *session) storeName() string { return storeName(s.cookie) }
+
+// storeName is short: a thousand sessions' go into one variable of the
+// environment, which may have 128 KiB.
+func storeName(cookie uint64) string { return strconv.FormatUint(cookie, 36) }
+
+// entry is what the kernel half knows of the session.
+func (s *session) entry(declared []netip.Prefix) bpf.Session {
+	e := bpf.Session{
+		Port:      sandbox.ListenerPort,
+		Listener4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Listener6: netip.IPv6Loopback(),
+		Synthetic4: dns.Prefix4, Synthetic6: dns.Prefix6,
+		Declared: declared,
+	}
+	if s.sealed {
+		e.Own4, e.Own6 = netns.OwnAddr4, netns.OwnAddr6
+		return e
+	}
+	e.Pod, e.Unfenced, e.Own, e.StubPort = true, s.unfenced, s.own, netns.DNSPort
+	return e
+}
+
+// config is what the pool is asked to serve.
+func (s *session) config() enforcer.SessionConfig {
+	c := enforcer.SessionConfig{
+		ID: s.id, Policy: s.policy, Hostname: s.hostname, Listeners: s.listeners,
+	}
+	if s.sealed {
+		c.Own4 = netns.OwnAddr4
+		if s.namespace.HasIPv6() {
+			c.Own6 = netns.OwnAddr6
+		}
+		return c
+	}
+	for _, a := range s.own {
+		switch {
+		case a.Is4() && !c.Own4.IsValid():
+			c.Own4 = a
+		case a.Is6() && !a.IsLinkLocalUnicast() && !c.Own6.IsValid():
+			c.Own6 = a
+		}
+	}
+	return c
+}
+
+// addresses is what a runtime that wants an address of a sealed container is
+// told.
+func (s *session) addresses() []netip.Prefix {
+	all := []netip.Prefix{netip.PrefixFrom(netns.OwnAddr4, 32)}
+	if s.namespace.HasIPv6() {
+		all = append(all, netip.PrefixFrom(netns.OwnAddr6, 128))
+	}
+	return all
+}
+
+// takeUplinks notes the links and every address that packets of the container
+// may come from: those that the kernel has, and those that the runtime said.
+func (s *session) takeUplinks(uplinks []netns.Uplink, said []netip.Prefix) {
+	s.uplinks = uplinks
+	for _, u := range uplinks {
+		said = append(slices.Clone(said), u.Addresses...)
+	}
+	for _, p := range said {
+		if a := p.Addr().Unmap(); !slices.Contains(s.own, a) {
+			s.own = append(s.own, a)
+		}
+	}
+}
+
+// lifeRecord is of a session's beginning or end.
+func (s *session) lifeRecord(reason audit.Reason) audit.Record {
+	r := audit.Record{Kind: audit.KindSession, Verdict: audit.Allow, Reason: reason, Rule: s.policy}
+	if len(s.keys) > 0 {
+		r.Name = s.keys[0].Container
+	}
+	return r
+}
+
+// endTrail writes the last record, so that whoever reads the log can tell that
+// nothing after it is missing.
+func (s *session) endTrail(b *book) error {
+	err := errors.Join(s.trail.Rest(), s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionEnd)))
+	b.close(s.id)
+	return err
+}
