@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 	"github.com/phantom-ns/phantom-ns/netns"
@@ -57,7 +56,6 @@ func (d *Daemon) checkNamespace(s *session, a api.Attachment) error {
 
 var (
 	errStopped   = errors.New("the session was stopped")
-	errNoEntry   = errors.New("the hooks do not know the namespace")
 	errNotServed = errors.New("the proxy does not serve the session")
 )
 
@@ -65,12 +63,8 @@ func (d *Daemon) inForce(s *session, a api.Attachment) error {
 	if !s.live {
 		return errNotServed
 	}
-	known, err := d.programs.Sessions()
-	if err != nil {
+	if err := d.programs.CheckSession(s.cookie); err != nil {
 		return err
-	}
-	if !slices.Contains(known, s.cookie) {
-		return errNoEntry
 	}
 	if err := d.checkLinks(s, a); err != nil {
 		return err
@@ -111,7 +105,7 @@ func (d *Daemon) checkLinks(s *session, a api.Attachment) error {
 		if u.HostIndex == 0 {
 			return fmt.Errorf("interface %q: %w", u.Name, errUnfenced)
 		}
-		if err := d.checkGuard(s.cookie, u.HostIndex); err != nil {
+		if err := d.checkGuard(s, u.HostIndex); err != nil {
 			return fmt.Errorf("interface %q: %w", u.Name, err)
 		}
 	}

@@ -5,7 +5,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/netns"
@@ -32,6 +31,7 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 		}
 		err := d.programs.Guard(s.cookie, u.HostIndex)
 		if errors.Is(err, bpf.ErrNotSupported) {
+			s.clsact = true
 			var fromPod, toPod int
 			if fromPod, toPod, err = d.programs.GuardPrograms(s.cookie, u.HostIndex); err == nil {
 				err = netns.AttachClsact(u.HostIndex, fromPod, toPod)
@@ -66,10 +66,10 @@ func (d *Daemon) unguard(s *session) error {
 }
 
 // checkGuard looks at the fence of one link's end on the host.
-func (d *Daemon) checkGuard(cookie uint64, hostIndex int) error {
-	guarded, err := d.programs.Guarded(cookie)
-	if err != nil || slices.Contains(guarded, hostIndex) {
-		return err
+func (d *Daemon) checkGuard(s *session, hostIndex int) error {
+	err := d.programs.CheckGuard(s.cookie, hostIndex)
+	if err == nil && s.clsact {
+		err = netns.CheckClsact(hostIndex)
 	}
-	return netns.CheckClsact(hostIndex)
+	return err
 }

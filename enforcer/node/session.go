@@ -40,6 +40,7 @@ type session struct {
 	namespace *netns.Namespace
 	uplinks   []netns.Uplink
 	own       []netip.Addr
+	clsact    bool // its guards are filters: the kernel has no tcx
 	listeners *sandbox.Listeners
 	steer     *bpf.Steer
 	trail     *enforcer.Trail
