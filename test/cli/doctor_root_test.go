@@ -6,6 +6,7 @@ package cli
 
 import (
 	"encoding/json"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,7 +64,11 @@ func TestDoctorFindsAWorkingMachine(t *testing.T) {
 		return p.Src.Addr() == p.Dst.Addr() || p.Src.Addr().IsLoopback() || p.Dst.Port() == 53
 	})
 	all := examine(t, w, 0)
-	for _, check := range []string{"kernel", "cgroup", "seccomp", "mounts", "roots", "store", "policy", "session", "swap", "curl", "git", "openssl", "python", "node", "npm", "java"} {
+	checks := []string{"kernel", "cgroup", "seccomp", "mounts", "roots", "store", "policy", "session", "swap", "curl", "git", "openssl", "python", "node", "java"}
+	if _, err := exec.LookPath("npm"); err == nil { // Debian's Node comes without
+		checks = append(checks, "npm")
+	}
+	for _, check := range checks {
 		wants(t, all, check, "ok", "")
 	}
 	wants(t, all, "clock", named(all, "clock")[0].Status, "20") // a container's clock is not its own to judge
@@ -98,7 +103,7 @@ func TestDoctorPrintsForPeople(t *testing.T) {
 			t.Errorf("line %d is %q", i+1, lines[i])
 		}
 	}
-	for _, want := range []string{"fail  store    ", "fail  source   ", "fail  curl     ", "ok    swap     wget", "ok    git      ", ", 3 failed\n"} {
+	for _, want := range []string{"fail  store    ", "fail  source   ", "fail  curl     ", "ok    swap     ", "ok    git      ", ", 3 failed\n"} {
 		if !strings.Contains(r.Stdout, "\n"+want) && !strings.HasPrefix(want, ",") || !strings.Contains(r.Stdout, want) {
 			t.Errorf("no line %q in\n%s", want, r.Stdout)
 		}
