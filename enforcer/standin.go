@@ -4,6 +4,7 @@ package enforcer
 
 import (
 	"strings"
+	"time"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -35,7 +36,7 @@ func (p *policyStage) standIn(c *policy.Credential, value secret.Value) (string,
 		return p.spec.Node.account(c, value)
 	}
 	if !c.Signs() {
-		return p.plain(c, value.Len())
+		return p.like(c, value)
 	}
 	ours, err := sign.ParseKeys(value.Reveal())
 	if err != nil {
@@ -43,6 +44,18 @@ func (p *policyStage) standIn(c *policy.Credential, value secret.Value) (string,
 	}
 	theirs, err := ours.Placeholder(p.spec.Node.random(c.Name))
 	return string(theirs.Join()), err
+}
+
+// like is what stands for a value that is one text.
+func (p *policyStage) like(c *policy.Credential, value secret.Value) (string, error) {
+	if kept, ok := p.spec.Node.kept(c.Name); ok {
+		return kept, nil
+	}
+	var ends time.Time
+	if c.Lifetime > 0 { // others follow, and the placeholder stays
+		ends = lasting
+	}
+	return policy.HolderFor(*c, value.Reveal(), ends, p.spec.TailSeed[c.Name], p.spec.Node.random(c.Name))
 }
 
 // plain is what stands for a value of length characters.

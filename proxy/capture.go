@@ -196,11 +196,7 @@ func (v *freshValue) placeholder() (string, error) {
 	if v.credential.Signs() {
 		return pairPlaceholder(v.text)
 	}
-	text, ok, err := policy.JWT(*v.credential, []byte(v.text), time.Time{}, rand.Reader)
-	if ok || err != nil {
-		return text, err
-	}
-	if text, err = policy.Placeholder(*v.credential, len(v.text), nil, rand.Reader); err == nil {
+	if text, err := policy.HolderFor(*v.credential, []byte(v.text), time.Time{}, nil, rand.Reader); err == nil {
 		return text, nil
 	}
 	return policy.Placeholder(*v.credential, shortestHolder, nil, rand.Reader) // the value is too short for the shape

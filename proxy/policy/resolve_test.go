@@ -52,7 +52,7 @@ func TestResolveTakesProvidersPreset(t *testing.T) {
 		Name: "anthropic", Source: "store:anthropic", Provider: "anthropic", Env: []string{"ANTHROPIC_API_KEY"},
 		Hosts: []string{"api.anthropic.com"}, Positions: []Position{{PositionHeader, "x-api-key"}, {Kind: PositionBearer}},
 		Allow: []Allow{{"*", "*", "--with"}}, Anonymous: AnonymousRead, Challenge: "Bearer",
-		Placeholder: Shape{ShapeProvider, []string{"sk-ant-api03-{base64url:*}{tail:18}AA"}}, Rule: "--with",
+		Placeholder: Shape{ShapeProvider, []string{"sk-ant-api03-{base64url:*}{tail:18}AA", "sk-ant-admin01-{base64url:*}AA"}}, Rule: "--with",
 	}
 	for name, recorded := range map[string]string{
 		"provider by name":     "",
