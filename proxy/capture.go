@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,12 +22,24 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/sign"
 )
 
-// maxAnswer bounds an answer that is captured, decoded. Those of token
-// endpoints have a few KiB.
-const maxAnswer = 256 << 10
+// Bounds of an answer that is captured, decoded. Those of token endpoints have a
+// few KiB. Of a service of AWS every answer is held: IAM's longest, of
+// GetAccountAuthorizationDetails, comes in pages of up to 1,000 items.
+const (
+	maxAnswer        = 256 << 10
+	maxServiceAnswer = 4 << 20
+)
+
+// answerLimit is the bound for x.
+func (x *exchange) answerLimit() int {
+	if x.endpoint.Service {
+		return maxServiceAnswer
+	}
+	return maxAnswer
+}
 
 var (
-	errAnswerLong  = errors.New("capture answer: longer than 256 KiB")
+	errAnswerLong  = errors.New("capture answer: longer than 256 KiB, or 4 MiB of a service of AWS")
 	errAnswerField = errors.New("capture answer: it has a field that looks like a credential and is not declared as one")
 	errAnswerValue = errors.New("capture answer: what is declared as a credential is no text")
 )
@@ -43,10 +56,10 @@ var suspects = []string{
 // placeholders in. The answer is held whole: either all of it is understood, or
 // nothing of it reaches the agent.
 func (s *Server) capture(x *exchange, resp *http.Response, header http.Header) error {
-	if !s.reserveAnswer(x) {
+	if !s.reserveAnswer(x, resp, header) {
 		return errHeld
 	}
-	text, err := s.readAnswer(resp, header)
+	text, err := s.readAnswer(resp, header, x.answerLimit())
 	if err != nil {
 		return err
 	}
@@ -54,6 +67,9 @@ func (s *Server) capture(x *exchange, resp *http.Response, header http.Header) e
 	answer, err := mint.Read(strings.Join(header["Content-Type"], ","), text)
 	if err != nil {
 		return err
+	}
+	if x.endpoint.Pair != nil {
+		answer.Rename("secretkey", "secretaccesskey") // Cognito's
 	}
 	texts, err := s.takeFields(x, answer)
 	if err == nil {
@@ -96,10 +112,17 @@ var errNotKept = errors.New("capture answer: the login could not be stored")
 
 var errHeld = errors.New("capture answer: the session holds too much")
 
-func (s *Server) reserveAnswer(x *exchange) bool { return s.reserve(x, maxAnswer) == nil }
+// reserveAnswer makes room for an answer of its own length, or of any.
+func (s *Server) reserveAnswer(x *exchange, resp *http.Response, header http.Header) bool {
+	size := x.answerLimit()
+	if n := resp.ContentLength; n >= 0 && n < int64(size) && len(header["Content-Encoding"]) == 0 {
+		size = int(n)
+	}
+	return s.reserve(x, size) == nil
+}
 
 // readAnswer reads a whole body, decoded.
-func (s *Server) readAnswer(resp *http.Response, header http.Header) ([]byte, error) {
+func (s *Server) readAnswer(resp *http.Response, header http.Header, limit int) ([]byte, error) {
 	body, err := scrub.Decode(header["Content-Encoding"], resp.Body, scrub.Limits{Budget: &s.decoding})
 	if err != nil {
 		return nil, err
@@ -108,11 +131,11 @@ func (s *Server) readAnswer(resp *http.Response, header http.Header) ([]byte, er
 	for _, name := range ofTheCoded {
 		delete(header, name)
 	}
-	text, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	text, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
 	if err != nil {
 		return nil, fmt.Errorf("capture answer: %w", err)
 	}
-	if len(text) > maxAnswer {
+	if len(text) > limit {
 		clear(text)
 		return nil, errAnswerLong
 	}
@@ -142,7 +165,11 @@ func (s *Server) takeFields(x *exchange, answer *mint.Answer) (map[int]string, e
 		switch {
 		case f.Value == "":
 		case c != nil:
-			values = append(values, freshValue{fields: []int{i}, credential: c, text: f.Value, expires: expiry(answer, f.Name, now)})
+			v := freshValue{fields: []int{i}, credential: c, text: f.Value, expires: expiry(answer, f.Name, now)}
+			if x.endpoint.Service && x.endpoint.Pair == nil {
+				v.user, v.text = basicOf(f.Value)
+			}
+			values = append(values, v)
 		case slices.Contains(suspects, f.Name):
 			return nil, fmt.Errorf("%w: %q", errAnswerField, f.Name)
 		}
@@ -157,7 +184,24 @@ func (s *Server) takeFields(x *exchange, answer *mint.Answer) (map[int]string, e
 		}
 		values = []freshValue{one}
 	}
-	return s.vault.hold(s, x, values)
+	texts, err := s.vault.hold(s, x, values)
+	for _, v := range values {
+		if at := v.fields[0]; err == nil && v.user != "" {
+			texts[at] = base64.StdEncoding.EncodeToString([]byte(v.user + ":" + texts[at]))
+		}
+	}
+	return texts, err
+}
+
+// basicOf takes apart what docker is to log in with; a value in another form is
+// a password by itself.
+func basicOf(value string) (user, password string) {
+	plain, err := base64.StdEncoding.DecodeString(value)
+	user, password, found := strings.Cut(string(plain), ":")
+	if err != nil || !found || user == "" || password == "" || strings.Trim(user, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return "", value
+	}
+	return user, password
 }
 
 var errAnswerPair = errors.New("capture answer: it has a key pair that is not one, or several")
@@ -187,6 +231,7 @@ type freshValue struct {
 	fields     []int // of a key pair, in its order; else one
 	credential *policy.Credential
 	text       string
+	user       string // text came behind it, in base64; else ""
 	expires    time.Time
 }
 

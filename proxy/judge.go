@@ -181,7 +181,7 @@ func (s *Server) verify(x *exchange) *refusal {
 		return swapRefusal(err)
 	}
 	if credential, service := x.finding.Service(); service != "" && x.endpoint == nil {
-		x.endpoint = x.generation.rules.MintedPair(credential, service)
+		x.endpoint = x.generation.rules.MintedBy(credential, service)
 	}
 	if x.finding.Streams() {
 		return s.reserve(x, sign.MaxChunk)
@@ -212,7 +212,7 @@ func swapRefusal(err error) *refusal {
 		r.reason, r.hint = audit.ReasonBadHeader, "some servers read a header of this request otherwise than it is judged"
 	case errors.Is(err, swap.ErrSignature):
 		r.status, r.reason = http.StatusForbidden, audit.ReasonBadSignature
-		r.hint = "the AWS signature is malformed, or not made with this session's placeholder key over this request"
+		r.hint = "the AWS signature is malformed, of version 4a, or not made with this session's placeholder key over this request"
 	case errors.Is(err, swap.ErrMalformed):
 		r.reason, r.hint = audit.ReasonBadRequest, "the body is not what its Content-Type says"
 	}

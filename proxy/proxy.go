@@ -30,8 +30,8 @@ type Rules interface {
 	Target(host string, port uint16) policy.Target
 	// Capture tells the endpoint at a path of host, or nil.
 	Capture(host, path string) *policy.TokenEndpoint
-	// MintedPair tells how answers to a signed request for service are read, or nil.
-	MintedPair(credential, service string) *policy.TokenEndpoint
+	// MintedBy tells how answers to a signed request for service are read, or nil.
+	MintedBy(credential, service string) *policy.TokenEndpoint
 }
 
 // Names says which canonical name stands behind a synthetic address.

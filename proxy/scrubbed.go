@@ -69,11 +69,17 @@ func (x *exchange) scrubbed() bool {
 
 // askReadable takes out of a request what asks for an answer that cannot be
 // searched: unknown codings, and ranges, whose bounds cut a credential in two.
-// A key pair is in no request, so that no answer can return it: clients of such
-// hosts keep their ranges, in which they fetch large objects.
+// A key pair is in no request, so that no answer can return it, and neither is
+// what has yet to be captured: clients of such hosts keep their ranges, in which
+// they fetch large objects.
 func (x *exchange) askReadable(header http.Header) {
 	scrub.Requested(header, &x.conn.server.decoding)
-	sent := func(c *policy.Credential) bool { return !c.Signs() }
+	if len(header["Range"]) == 0 && len(header["If-Range"]) == 0 {
+		return
+	}
+	sent := func(c *policy.Credential) bool {
+		return !c.Signs() && (!c.Minted || x.conn.server.vault.has(c.Name))
+	}
 	if x.generation.searchAll || slices.ContainsFunc(x.connect.AtEndpoint, sent) {
 		delete(header, "Range")
 		delete(header, "If-Range")

@@ -3,6 +3,8 @@
 package proxy
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"net/http"
@@ -76,6 +78,100 @@ func TestC10SigV4Unread(t *testing.T) {
 			if resp.StatusCode != 502 || strings.Contains(body, "fresh") {
 				t.Errorf("%d %s", resp.StatusCode, body)
 			}
+		})
+	}
+}
+
+// TestC10Registry: what a registry of AWS is logged in to with is a placeholder
+// in the form of the real one, and works as a password.
+func TestC10Registry(t *testing.T) {
+	password := canary + "-registry-password"
+	basic := base64.StdEncoding.EncodeToString([]byte("AWS:" + password))
+	for service, c := range map[string]struct{ token, user string }{
+		"ecr": {basic, "AWS"}, "ecr-public": {basic, "AWS"}, "codeartifact": {password, ""},
+	} {
+		t.Run(service, func(t *testing.T) {
+			r, up := newSigned(t, heldKeys, realKeys)
+			up.respond = func(req *http.Request) string {
+				if req.Method == "GET" {
+					return okAnswer
+				}
+				return bodyAnswer("application/x-amz-json-1.1", fmt.Sprintf(`{"authorizationData":[{"authorizationToken":%q,"expiresAt":4.1E9,"proxyEndpoint":"https://x"}],"note":%q}`, c.token, password))
+			}
+			resp, body := r.roundTrip(false, awsRequest(t, heldKeys, service, "POST", "/", "{}", sha("{}")))
+			var doc struct {
+				Data []struct{ AuthorizationToken, ProxyEndpoint string } `json:"authorizationData"`
+			}
+			if err := json.Unmarshal([]byte(body), &doc); err != nil || resp.StatusCode != 200 || len(doc.Data) != 1 {
+				t.Fatalf("%d %v %s", resp.StatusCode, err, body)
+			}
+			holder := doc.Data[0].AuthorizationToken
+			if c.user != "" {
+				plain, err := base64.StdEncoding.DecodeString(holder)
+				if holder = strings.TrimPrefix(string(plain), c.user+":"); err != nil || holder == string(plain) {
+					t.Fatalf("%v, %s", err, plain)
+				}
+			}
+			if len(holder) != len(password) || strings.Contains(body, password) || doc.Data[0].ProxyEndpoint != "https://x" {
+				t.Fatalf("the agent got %s", body)
+			}
+			sent := func(user, password string) string {
+				return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+			}
+			resp, _ = r.raw(apiHost, "GET /v2/ HTTP/1.1\r\nHost: "+apiHost+"\r\nAuthorization: "+sent("AWS", holder)+"\r\n\r\n")
+			if got := up.last(t).Header.Get("Authorization"); resp.StatusCode != 200 || got != sent("AWS", password) {
+				t.Errorf("%d, upstream got %q", resp.StatusCode, got)
+			}
+		})
+	}
+}
+
+// TestC10SigV4InJSON: as Cognito answers, which calls the secret otherwise and
+// has a number for the end.
+func TestC10SigV4InJSON(t *testing.T) {
+	for name, c := range map[string]struct {
+		expiration string
+		status     int
+	}{"lasts": {"4.0707072E9", 200}, "has ended": {"1.7E9", 401}} {
+		t.Run(name, func(t *testing.T) {
+			r, up := newSigned(t, heldKeys, realKeys)
+			up.respond = func(req *http.Request) string {
+				if req.Method == "GET" {
+					return okAnswer
+				}
+				return bodyAnswer("application/x-amz-json-1.1", fmt.Sprintf(`{"Credentials":{"AccessKeyId":%q,"SecretKey":%q,"SessionToken":%q,"Expiration":%s},"IdentityId":"x"}`,
+					freshKeys.AccessKeyID, freshKeys.SecretAccessKey, freshKeys.SessionToken, c.expiration))
+			}
+			_, body := r.roundTrip(false, awsRequest(t, heldKeys, "cognito-identity", "POST", "/", "{}", sha("{}")))
+			var doc struct {
+				Credentials struct{ AccessKeyId, SecretKey, SessionToken string }
+			}
+			if err := json.Unmarshal([]byte(body), &doc); err != nil || strings.Contains(body, freshKeys.SecretAccessKey) || strings.Contains(body, freshKeys.SessionToken) {
+				t.Fatalf("%v %s", err, body)
+			}
+			k := doc.Credentials
+			minted := aws.Credentials{AccessKeyID: k.AccessKeyId, SecretAccessKey: k.SecretKey, SessionToken: k.SessionToken}
+			resp, body := r.roundTrip(false, awsRequest(t, minted, "s3", "GET", "/k", "", sha("")))
+			if resp.StatusCode != c.status {
+				t.Errorf("%d %s", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
+// TestC10LongAnswers: a service's answer may have 4 MiB, and not one byte more;
+// and what is held is given back.
+func TestC10LongAnswers(t *testing.T) {
+	for name, c := range map[string]struct{ more, status int }{"longest": {0, 200}, "too long": {1, 502}} {
+		t.Run(name, func(t *testing.T) {
+			r, up := newSigned(t, heldKeys, realKeys)
+			answer := "<a>" + strings.Repeat("x", maxServiceAnswer-len("<a></a>")+c.more) + "</a>"
+			up.respond = func(*http.Request) string { return bodyAnswer("text/xml", answer) }
+			resp, body := r.roundTrip(false, awsRequest(t, heldKeys, "iam", "POST", "/", "x", sha("x")))
+			if resp.StatusCode != c.status || c.status == 200 && body != answer {
+				t.Errorf("%d, %d bytes", resp.StatusCode, len(body))
+			}
+			r.sink.wait(1)
 		})
 	}
 }

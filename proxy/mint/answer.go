@@ -242,6 +242,15 @@ func (a *Answer) readXML() error {
 	}
 }
 
+// Rename has the fields that are called one thing be known as another.
+func (a *Answer) Rename(from, to string) {
+	for i := range a.Fields {
+		if a.Fields[i].Name == from {
+			a.Fields[i].Name = to
+		}
+	}
+}
+
 // Replace is the answer with other texts in place of those of some fields, by
 // their number in Fields. Every other byte stays. The texts have letters,
 // digits and - _ . ~ + = / : alone, as placeholders do.

@@ -28,7 +28,7 @@ type compiler struct {
 // gives the same rules, and s is not kept. Errors begin with the rule at fault.
 func Compile(s *Session) (*Rules, error) {
 	r := &Rules{
-		sites: make(map[string]*site), targets: make(map[string]HostTarget), pairs: make(map[string]*TokenEndpoint),
+		sites: make(map[string]*site), targets: make(map[string]HostTarget), signed: make(map[string]signedEndpoints),
 		upstream: slices.Clone(s.Networks), names: []string{},
 	}
 	c := &compiler{bound: make(map[string][]*binding), egress: make(map[string][]*Egress)}

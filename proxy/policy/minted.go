@@ -2,6 +2,8 @@
 
 package policy
 
+import "errors"
+
 // pairFields are the parts of a key pair as AWS's services answer with it, in
 // lower case and in the order of the pair.
 var pairFields = []string{"accesskeyid", "secretaccesskey", "sessiontoken"}
@@ -10,30 +12,53 @@ var pairFields = []string{"accesskeyid", "secretaccesskey", "sessiontoken"}
 // them. Their answers are no objects and no streams.
 var pairServices = map[string]bool{"sts": true, "iam": true, "cognito-identity": true}
 
-// compilePair derives the key pair that answers to own's signed requests mint.
+// registryServices are those that answer with what package managers and docker
+// log in with: a password, or base64 of "USER:PASSWORD".
+var registryServices = map[string]bool{"ecr": true, "ecr-public": true, "codeartifact": true}
+
+const registryField = "authorizationtoken"
+
+// signedEndpoints are how the answers are read that one key pair signs for.
+type signedEndpoints struct{ pair, registry *TokenEndpoint }
+
+// compilePair derives what the answers to own's signed requests mint: a key pair,
+// and the password of a registry.
 func (c *compiler) compilePair(own *Credential, r *Rules) error {
 	if !own.Signs() || own.Minted {
 		return nil
 	}
-	m := &Credential{
-		Name: own.Name + ".minted", Source: own.Source, Provider: own.Provider, Hosts: own.Hosts, Positions: own.Positions,
-		Allow: own.Allow, Anonymous: own.Anonymous, Challenge: own.Challenge, Rule: own.Rule, Minted: true,
-		Placeholder: own.Placeholder,
+	keys := own.mintedAs("minted", own.Positions, own.Placeholder)
+	password := own.mintedAs(registryField, []Position{{Kind: PositionBasic, Name: BasicPassword}, {Kind: PositionBearer}},
+		Shape{Mode: ShapeProvider, Templates: []string{plainTemplate}})
+	e := signedEndpoints{
+		pair:     &TokenEndpoint{Pair: keys, Service: true},
+		registry: &TokenEndpoint{Secrets: []MintedField{{Field: registryField, Credential: password}}, Service: true},
 	}
-	e := &TokenEndpoint{Pair: m}
 	for _, name := range pairFields {
-		e.Secrets = append(e.Secrets, MintedField{Field: name, Credential: m})
+		e.pair.Secrets = append(e.pair.Secrets, MintedField{Field: name, Credential: keys})
 	}
-	r.pairs[own.Name], r.pairs[m.Name] = e, e // a minted pair may mint
-	r.minted = append(r.minted, m)
-	return c.bind(m)
+	r.signed[own.Name], r.signed[keys.Name] = e, e // a minted pair may mint
+	r.minted = append(r.minted, keys, password)
+	return errors.Join(c.bind(keys), c.bind(password))
 }
 
-// MintedPair returns how answers to requests that the credential named signed
-// for a service of AWS are read; nil: they hold no key pair.
-func (r *Rules) MintedPair(credential, service string) *TokenEndpoint {
-	if !pairServices[service] {
-		return nil
+// mintedAs is a credential that answers to c's requests give values to.
+func (c *Credential) mintedAs(name string, positions []Position, shape Shape) *Credential {
+	return &Credential{
+		Name: c.Name + "." + name, Source: c.Source, Provider: c.Provider, Hosts: c.Hosts, Positions: positions,
+		Allow: c.Allow, Anonymous: c.Anonymous, Challenge: c.Challenge, Rule: c.Rule, Minted: true,
+		Placeholder: shape,
 	}
-	return r.pairs[credential]
+}
+
+// MintedBy returns how answers to requests that the credential named signed for
+// a service of AWS are read; nil: they hold no credential.
+func (r *Rules) MintedBy(credential, service string) *TokenEndpoint {
+	switch {
+	case pairServices[service]:
+		return r.signed[credential].pair
+	case registryServices[service]:
+		return r.signed[credential].registry
+	}
+	return nil
 }

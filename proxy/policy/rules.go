@@ -20,7 +20,7 @@ type Rules struct {
 	names    []string
 	declared []netip.Prefix
 	captures []*TokenEndpoint
-	pairs    map[string]*TokenEndpoint // by credential, of those that sign
+	signed   map[string]signedEndpoints // by credential, of those that sign
 	minted   []*Credential
 	// endpoints are hosts for the proxy's own requests
 	endpoints []string

@@ -15,8 +15,10 @@ type TokenEndpoint struct {
 	// carries none; else "".
 	Login string
 	Pair  *Credential // not nil: Secrets are the parts of one key pair, in its order
-	hosts []string
-	glob  *glob
+	// Service: its answers are those of a whole service, and may be long.
+	Service bool
+	hosts   []string
+	glob    *glob
 }
 
 // MintedField is a field of answers, and the credential that its values are

@@ -16,6 +16,7 @@ import (
 // Names and constants of Signature Version 4, as AWS's reference writes them.
 const (
 	algorithm     = "AWS4-HMAC-SHA256"
+	asymmetric    = "AWS4-ECDSA-P256-SHA256" // SigV4A, of multi-region buckets: not made here
 	terminator    = "aws4_request"
 	fieldDate     = "X-Amz-Date"
 	fieldPayload  = "X-Amz-Content-Sha256"
@@ -55,6 +56,9 @@ func FromHeader(header http.Header) (*Signature, bool, error) {
 		return nil, false, nil
 	}
 	scheme, rest, _ := strings.Cut(values[0], " ")
+	if scheme == asymmetric {
+		return nil, true, ErrMalformed
+	}
 	if scheme != algorithm {
 		return nil, false, nil
 	}

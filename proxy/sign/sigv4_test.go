@@ -220,3 +220,15 @@ func TestTrailerIsSigned(t *testing.T) {
 		}
 	}
 }
+
+// SigV4A is refused as what it is, not taken for somebody's scheme.
+func TestAsymmetricIsMalformed(t *testing.T) {
+	header := http.Header{"X-Amz-Date": {"20150830T123600Z"}, "Authorization": {
+		"AWS4-ECDSA-P256-SHA256 Credential=AKIDEXAMPLE00000/20150830/s3/aws4_request, SignedHeaders=host;x-amz-date;x-amz-region-set, Signature=3046022100"}}
+	if _, ours, err := FromHeader(header); !ours || !errors.Is(err, ErrMalformed) {
+		t.Errorf("%v, %v", ours, err)
+	}
+	if _, ours, err := FromQuery("/?X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Signature=30"); !ours || !errors.Is(err, ErrMalformed) {
+		t.Errorf("presigned: %v, %v", ours, err)
+	}
+}

@@ -131,6 +131,7 @@ group_clients() {
 	need_for gh gh
 	need_for curl curl
 	need_for openssl openssl
+	need awscli # tests call /usr/bin/aws
 	need_for gh gh
 	need_for bindfs bindfs
 	need_for node nodejs
