@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logins proves that logins of subscriptions and the tokens that
-// endpoints hand out stay outside a session, and work in it.
+// Package logins proves that logins of subscriptions, the tokens that endpoints
+// hand out, and what a user's keyring has stay outside a session, and work in it.
 package logins

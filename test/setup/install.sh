@@ -119,6 +119,7 @@ group_keyring() {
 	need dbus
 	need gnome-keyring
 	need libsecret-tools
+	need sudo
 	need pass
 	need gnupg
 	need_for gh gh
