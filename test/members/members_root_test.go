@@ -83,7 +83,8 @@ func (n *node) listen() {
 		n.t.Fatal(err)
 	}
 	out, in := io.Pipe()
-	n.daemon = n.Program(rig.Session{Root: true, Stdout: in}, program, members.Socket, rig.Binary(n.t))
+	// Its own: a pipe that supervisors hold open would be waited for.
+	n.daemon = n.Program(rig.Session{Root: true, Stdout: in, Stderr: os.Stderr}, program, members.Socket, rig.Binary(n.t))
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "listening\n" {
 		n.t.Fatalf("the daemon said %q: %v", line, err)
 	}
