@@ -18,9 +18,13 @@ import (
 
 // listed is what ps shows of one session. The keys are what scripts read.
 type listed struct {
-	Kind string `json:"kind"` // "run"
+	Kind string `json:"kind"` // "run", or "container": of the node's daemon
 	User string `json:"user"`
 	enforcer.Info
+
+	Policy    string `json:"policy,omitempty"` // and these of a container
+	Container string `json:"container,omitempty"`
+	Interface string `json:"interface,omitempty"`
 }
 
 func (e *env) psCommand() *cobra.Command {
@@ -33,7 +37,7 @@ func (e *env) psCommand() *cobra.Command {
 			if err := e.needRoot(); err != nil {
 				return err
 			}
-			all, err := running()
+			all, err := e.running()
 			if asJSON {
 				return orJSON(e, all, err)
 			}
@@ -48,7 +52,7 @@ func (e *env) psCommand() *cobra.Command {
 }
 
 // running lists what runs on this machine.
-func running() ([]listed, error) {
+func (e *env) running() ([]listed, error) {
 	sessions, err := enforcer.Sessions()
 	if err != nil {
 		return nil, err
@@ -57,7 +61,8 @@ func running() ([]listed, error) {
 	for _, s := range sessions {
 		all = append(all, listed{Kind: "run", User: userName(s.UID), Info: s})
 	}
-	return all, nil
+	attached, err := e.attachments()
+	return append(all, attached...), err
 }
 
 func userName(uid int) string {
@@ -74,6 +79,10 @@ func (e *env) printSessions(all []listed) error {
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tCOMMAND\tUSER\tSTARTED\tPID\tALLOWED\tDENIED\tCREDENTIALS")
 	for _, s := range all {
+		if s.Kind == "container" {
+			fmt.Fprintf(w, "%s\t%s\t-\t%s\t-\t-\t-\tpolicy %s\n", s.ID, plain(s.Command), s.Started.Local().Format(time.DateTime), s.Policy)
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", s.ID, plain(s.Command), s.User,
 			s.Started.Local().Format(time.DateTime), s.PID, s.Allowed, s.Denied, strings.Join(s.Credentials, ","))
 	}

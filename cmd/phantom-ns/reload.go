@@ -26,6 +26,9 @@ func (e *env) reloadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(ids) == 0 {
+				asked = append(asked, e.reloadNode()...)
+			}
 			return e.tellRenewals(asked, asJSON)
 		},
 	}
@@ -63,6 +66,7 @@ func (e *env) tellSessions(name string, removed bool) {
 		e.say("running sessions were not told: %v", err)
 		return
 	}
+	e.tellNode(name, removed)
 	done := 0
 	for _, r := range asked {
 		if r.Error != "" {

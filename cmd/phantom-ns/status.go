@@ -16,7 +16,6 @@ import (
 
 func (e *env) statusCommand() *cobra.Command {
 	var asJSON bool
-	var socket string
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Tell how the node's daemon is, and its policies",
@@ -25,11 +24,10 @@ func (e *env) statusCommand() *cobra.Command {
 			if err := e.needRoot(); err != nil {
 				return err
 			}
-			return e.nodeStatus(socket, asJSON)
+			return e.nodeStatus(asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
-	cmd.Flags().StringVar(&socket, "socket", "", "ask the daemon at `PATH` (default "+api.Socket+")")
 	return cmd
 }
 
@@ -39,8 +37,8 @@ type wholeStatus struct {
 	Policies []api.PolicyInfo `json:"policies"`
 }
 
-func (e *env) nodeStatus(socket string, asJSON bool) error {
-	client := api.Dial(socket)
+func (e *env) nodeStatus(asJSON bool) error {
+	client := api.Dial(e.nodeSocket())
 	defer client.Close()
 	status, err := client.Status(e.ctx)
 	if err != nil {

@@ -45,6 +45,15 @@ func (e *env) stop(names []string, timeout time.Duration) error {
 	var ids []string
 	for _, name := range names {
 		id, err := enforcer.FindSession(name)
+		if errors.Is(err, enforcer.ErrNoSession) {
+			stopped, failed := e.stopContainer(name)
+			if failed != nil {
+				return fmt.Errorf("stop: %w", failed)
+			}
+			if stopped {
+				continue
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("stop: %w", err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/members"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/systemd"
 )
 
@@ -286,7 +287,8 @@ func (d *Daemon) loadPolicies(ctx context.Context) error {
 	return d.policies.load(ctx, pool)
 }
 
-// openSockets begins to answer.
+// openSockets begins to answer: root's programs, and the members of the group,
+// whose sessions are processes of their own and outlive the daemon.
 func (d *Daemon) openSockets() error {
 	l, err := d.listen("unix", filepath.Base(api.Socket))
 	if err != nil {
@@ -303,6 +305,30 @@ func (d *Daemon) openSockets() error {
 		defer cancel()
 		return errors.Join(d.server.Shutdown(ctx), d.server.Close())
 	})
+	return d.openMembers()
+}
+
+func (d *Daemon) openMembers() error {
+	if d.group < 0 {
+		return nil // nobody is one
+	}
+	l, err := d.listen("unixpacket", filepath.Base(members.Socket))
+	if err != nil {
+		return err
+	}
+	config := members.Config{Group: d.config.Group, Logger: d.log}
+	if dir := d.config.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		config.Env = []string{"CREDENTIALS_DIRECTORY=" + dir}
+	}
+	ctx, cancel := context.WithCancel(d.ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := members.Serve(ctx, l, config); err != nil {
+			d.fail(fmt.Errorf("serve %s: %w", l.Addr(), err))
+		}
+	}()
+	d.undo.push(func() error { cancel(); <-ended; return nil })
 	return nil
 }
 
