@@ -40,7 +40,7 @@ var (
 // judgeBody holds and judges the body of x where a credential may stand in it.
 // What the head said is judged again with it.
 func (s *Server) judgeBody(x *exchange, bound []*policy.Credential) (swap.Finding, *refusal) {
-	kind, err := x.generation.credentials.Load().Body(bound, x.header)
+	kind, err := x.generation.credentials.Load().Body(bound, x.header, x.target)
 	if err != nil {
 		return swap.Finding{}, swapRefusal(err)
 	}

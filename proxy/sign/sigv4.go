@@ -103,10 +103,17 @@ func (s *Signature) Service() string { return strings.Split(s.scope, "/")[2] } /
 func (s *Signature) Streams() bool { return s.payload == streamSigned || s.payload == streamTrailer }
 
 // NeedsContent reports whether the signature covers a hash of the body that is
-// in no field, so that the body has to be there before it can be checked.
-func NeedsContent(header http.Header) bool {
-	_, ours, err := FromHeader(header)
-	return ours && err == nil && len(header[fieldPayload]) == 0
+// in no field, so that the body has to be there before it can be checked. That
+// of a presigned URL may; S3's covers no body, which may be an upload.
+func NeedsContent(header http.Header, target string) bool {
+	if len(header[fieldPayload]) > 0 {
+		return false
+	}
+	if _, ours, err := FromHeader(header); ours {
+		return err == nil
+	}
+	s, ours, err := FromQuery(target)
+	return ours && err == nil && s.Service() != "s3"
 }
 
 // Verify checks the signature against the placeholder's keys.

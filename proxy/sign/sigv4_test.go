@@ -92,7 +92,7 @@ func TestHashOfTheBodyIsComputed(t *testing.T) {
 		"Authorization": {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE00000/20150830/us-east-1/iam/aws4_request, SignedHeaders=content-type;host;x-amz-date, " +
 			"Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"},
 	}}
-	if !NeedsContent(r.Header) {
+	if !NeedsContent(r.Header, r.Target) {
 		t.Error("the body's hash is taken to be in a field")
 	}
 	s, _, err := FromHeader(r.Header)

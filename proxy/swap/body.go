@@ -24,10 +24,10 @@ const (
 	Whole       // of any type: a signature covers its hash
 )
 
-// Body says how the body under header is to be judged at a host where the
+// Body says how the body under header, of a request for target, is to be judged at a host where the
 // credentials bound are usable. Unless that is NoBody, the whole body is to be
 // in the [Request] before it is judged for good.
-func (s *Set) Body(bound []*policy.Credential, header http.Header) (Body, error) {
+func (s *Set) Body(bound []*policy.Credential, header http.Header, target string) (Body, error) {
 	form, json, signs := false, false, false
 	for _, b := range bound {
 		for _, p := range b.Positions {
@@ -37,7 +37,7 @@ func (s *Set) Body(bound []*policy.Credential, header http.Header) (Body, error)
 		}
 	}
 	present := func(field string) bool { return len(header[textproto.CanonicalMIMEHeaderKey(field)]) > 0 }
-	if signs && sign.NeedsContent(header) || s.claims(bound, present) {
+	if signs && sign.NeedsContent(header, target) || s.claims(bound, present) {
 		return Whole, nil
 	}
 	if !form && !json {

@@ -37,11 +37,11 @@ func TestBodyKind(t *testing.T) {
 		{head, header("Content-Type", "application/json"), NoBody},
 		{nil, header("Content-Type", "application/json"), NoBody},
 	} {
-		if got, err := set.Body(c.bound, c.header); got != c.want || err != nil {
+		if got, err := set.Body(c.bound, c.header, "/"); got != c.want || err != nil {
 			t.Errorf("%v: %v, %v", c.header, got, err)
 		}
 	}
-	if _, err := set.Body(bound, header("Content-Type", "text/plain", "Content-Type", "application/json")); err != ErrVariant {
+	if _, err := set.Body(bound, header("Content-Type", "text/plain", "Content-Type", "application/json"), "/"); err != ErrVariant {
 		t.Errorf("two types: %v", err)
 	}
 }
