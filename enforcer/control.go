@@ -73,7 +73,8 @@ type message struct {
 	Hostname string       `json:"hostname,omitempty"`
 	Own4     netip.Addr   `json:"own4,omitzero"` // session: the namespace's own addresses
 	Own6     netip.Addr   `json:"own6,omitzero"`
-	Files    int          `json:"files,omitempty"` // session: descriptors that the process may have, for all sessions; 0: it is the only one
+	Shared   bool         `json:"shared,omitempty"` // session: others are served beside it
+	Files    int          `json:"files,omitempty"`  // session: as many descriptors the process may have now; 0: as it began
 
 	Fresh   []string `json:"fresh,omitempty"`   // policy, renew: whose value each fd behind the first holds
 	Besides []string `json:"besides,omitempty"` // policy: what the fds behind those are

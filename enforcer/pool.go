@@ -62,7 +62,7 @@ type Pool struct {
 	proxy     *proxyProcess
 	collected chan struct{} // closed behind the last record
 	closing   chan struct{}
-	files     func() (int, error) // descriptors of the process
+	files     func() int // descriptors that the process has now
 
 	mu       sync.Mutex
 	closed   bool
@@ -97,7 +97,7 @@ func StartPool(ctx context.Context, config PoolConfig) (*Pool, error) {
 
 func newPool(config PoolConfig) *Pool {
 	p := &Pool{config: config, collected: make(chan struct{}), closing: make(chan struct{}), policies: make(map[string]*supply)}
-	p.files = sync.OnceValues(func() (int, error) { return raiseFiles(p.proxy.pid) })
+	p.files = sync.OnceValue(func() int { return raiseFiles(p.proxy.pid) })
 	return p
 }
 
@@ -134,12 +134,9 @@ func (p *Pool) collect(records io.ReadCloser) {
 // AddSession serves a session from now on. An id that is served already is an
 // error, and so is one more than there are descriptors for.
 func (p *Pool) AddSession(s SessionConfig) error {
-	files, err := p.files()
-	if err == nil {
-		err = p.proxy.serve(message{
-			Policy: s.Policy, Session: s.ID, Hostname: s.Hostname, Own4: s.Own4, Own6: s.Own6, Files: files,
-		}, s.Listeners, nil)
-	}
+	err := p.proxy.serve(message{
+		Policy: s.Policy, Session: s.ID, Hostname: s.Hostname, Own4: s.Own4, Own6: s.Own6, Shared: true, Files: p.files(),
+	}, s.Listeners, nil)
 	if err != nil {
 		return fmt.Errorf("add session %q: %w", s.ID, err)
 	}
@@ -211,16 +208,14 @@ func (p *Pool) Close() error {
 }
 
 // raiseFiles lets a process have as many descriptors as the kernel allows at
-// all, or as we may have ourselves, and returns how many. It has begun: Go's
-// runtime sets the limit as it begins.
-func raiseFiles(pid int) (int, error) {
-	most := unix.Rlimit{Cur: mostFiles(), Max: mostFiles()}
-	raised := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &most, nil)
-	var limit unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
-		return 0, fmt.Errorf("raise descriptor limit: %w", errors.Join(raised, err))
+// all, and returns how many: 0 where that is not ours to do. It has begun by
+// then: Go's runtime sets the limit as it begins.
+func raiseFiles(pid int) int {
+	most := mostFiles()
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: most}, nil); err != nil {
+		return 0 // without CAP_SYS_RESOURCE it has what it began with
 	}
-	return int(min(limit.Cur, most.Cur)), nil
+	return int(most)
 }
 
 // mostFiles is fs.nr_open (proc_sys_fs(5)), or its default.

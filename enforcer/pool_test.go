@@ -198,7 +198,7 @@ func TestRemovedSessionEnds(t *testing.T) {
 	if _, err := open.Read(make([]byte, 1)); err == nil {
 		t.Error("a connection outlives its session")
 	}
-	if _, err := net.Dial("tcp", a.tcp.String()); !errors.Is(err, unix.ECONNREFUSED) {
+	if _, err := net.Dial("tcp", a.tcp); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("dialling the session that is gone: %v", err)
 	}
 	if status, _, err := b.ask(one.Placeholders["key"]); err != nil || status != 200 {
@@ -267,7 +267,7 @@ func TestO6DrainedPoolServesNobody(t *testing.T) {
 		t.Error(err)
 	}
 	for _, s := range []*poolSession{a, b} {
-		if _, err := net.Dial("tcp", s.tcp.String()); !errors.Is(err, unix.ECONNREFUSED) {
+		if _, err := net.Dial("tcp", s.tcp); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("session %s after the drain: %v", s.id, err)
 		}
 	}

@@ -168,8 +168,17 @@ type poolSession struct {
 	rig   *poolRig
 	id    string
 	facts PolicyFacts
-	tcp   net.Addr
-	dns   net.Addr
+	tcp   string                   // where a connection of a client begins
+	stub  string                   // where a client asks for names
+	do    func(func() error) error // in the session's namespace; nil: it has none
+}
+
+// inside does f where the session's clients are.
+func (s *poolSession) inside(f func() error) error {
+	if s.do == nil {
+		return f()
+	}
+	return s.do(f)
 }
 
 // loopbackListeners are what a namespace would have, on ports that are free.
@@ -218,7 +227,7 @@ func (r *poolRig) start(id, name string, facts PolicyFacts) *poolSession {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s.tcp, s.dns = tcp.Addr(), stub.LocalAddr()
+	s.tcp, s.stub = tcp.Addr().String(), stub.LocalAddr().String()
 	tcp.Close()
 	stub.Close()
 	err = r.pool.AddSession(SessionConfig{
@@ -236,7 +245,11 @@ func (r *poolRig) start(id, name string, facts PolicyFacts) *poolSession {
 
 func (s *poolSession) lookup(name string) string {
 	s.rig.t.Helper()
-	reply, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(name+".", dns.TypeA), s.dns.String())
+	var reply *dns.Msg
+	err := s.inside(func() (err error) {
+		reply, _, err = new(dns.Client).Exchange(new(dns.Msg).SetQuestion(name+".", dns.TypeA), s.stub)
+		return err
+	})
 	if err != nil {
 		s.rig.t.Fatal(err)
 	}
@@ -250,7 +263,8 @@ var errNoAnswer = errors.New("no answer")
 
 // dial is a verified connection, as a client of the session's would have it.
 func (s *poolSession) dial() (*tls.Conn, error) {
-	conn, err := net.Dial("tcp", s.tcp.String())
+	var conn net.Conn
+	err := s.inside(func() (err error) { conn, err = net.Dial("tcp", s.tcp); return err })
 	if err != nil {
 		return nil, err
 	}

@@ -100,13 +100,13 @@ func (p *proxyStage) admit(m message) (*policyStage, error) {
 
 // shareFor is what a session that is not the only one shares with the others.
 func (p *proxyStage) shareFor(m message) *proxy.Share {
-	if m.Files == 0 {
+	if !m.Shared {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.share == nil {
-		p.share = proxy.NewShare(m.Files - spareDescriptors)
+		p.share = proxy.NewShare(max(m.Files, p.files) - spareDescriptors)
 	}
 	return p.share
 }
@@ -261,13 +261,13 @@ func (s *sessionStage) close() error {
 	}
 	s.ending.Store(true)
 	var errs []error
-	for _, socket := range s.sockets {
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
+	}
+	for _, socket := range s.sockets { // the server has closed its own
 		if err := socket.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
-	}
-	if s.server != nil {
-		errs = append(errs, s.server.Close())
 	}
 	return errors.Join(append(errs, s.stub.Close(), s.relays.Close())...)
 }

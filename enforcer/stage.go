@@ -86,6 +86,7 @@ type proxyStage struct {
 	log     *slog.Logger
 	at      string // the stage a failure is reported at
 	origin  func(own ...netip.Addr) func(net.Conn) (proxy.Origin, error)
+	files   int          // descriptors that the process began with, at most
 	share   *proxy.Share // of those sessions that share the process; nil: there is none yet
 
 	mu       sync.Mutex
@@ -95,9 +96,19 @@ type proxyStage struct {
 
 func newProxyStage(c *control, records *audit.Encoder, log *slog.Logger) *proxyStage {
 	return &proxyStage{
-		control: c, records: records, log: log, origin: proxy.KernelOrigin,
+		control: c, records: records, log: log, origin: proxy.KernelOrigin, files: descriptorLimit(),
 		policies: make(map[string]*policyStage), sessions: make(map[string]*sessionStage),
 	}
+}
+
+// descriptorLimit is asked while it may be. Go's runtime has raised the limit as
+// far as the process could.
+func descriptorLimit() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0 // no session is served that shares the process
+	}
+	return int(min(limit.Cur, 1<<31))
 }
 
 // confine is everything that comes before a credential.

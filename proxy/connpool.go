@@ -254,6 +254,17 @@ func (p *connPool) dropLongest() {
 	}
 }
 
+// dropIdle closes the connection that was idle the longest, and what net/http has
+// idle.
+func (p *connPool) dropIdle() {
+	p.mu.Lock()
+	if p.count() > 0 {
+		p.dropLongest()
+	}
+	p.mu.Unlock()
+	p.h2.CloseIdleConnections()
+}
+
 // reap closes what has been idle for long, and comes again while there is more.
 func (p *connPool) reap() {
 	p.mu.Lock()

@@ -76,7 +76,10 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 		ca: g.config.CA, limits: g.config.Limits, logger: g.config.Logger, keep: g.config.Keep,
 		scrubber: g.scrubber.Child(),
 		cookies:  newCookies(), patience: watchDelay,
-		slots:     slots{all: make(chan struct{}, g.config.Limits.Connections), share: session.Share},
+		slots: slots{
+			all:  make(chan struct{}, g.config.Limits.Connections),
+			room: room{share: session.Share, certain: certainConnections, each: perConnection},
+		},
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*agentConn]struct{}),
 	}
@@ -86,14 +89,11 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 	if g.closed {
 		return nil, fmt.Errorf("make proxy: %w", ErrClosed)
 	}
-	if err := s.slots.open(); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
+	if !session.Share.take(partOfOne) {
+		return nil, fmt.Errorf("make proxy: %w", ErrShare)
 	}
-	idle := g.config.Limits.Connections
-	if session.Share != nil {
-		idle = min(idle, sharedIdle)
-	}
-	first := &generation{rules: g.rules, upstream: g.own.Load().keeping(g.rules, idle), searchAll: g.searchAll}
+	first := &generation{rules: g.rules, upstream: g.own.Load().renew(g.rules), searchAll: g.searchAll}
+	first.upstream.room = &room{share: session.Share, certain: certainUpstream, each: 1}
 	first.credentials.Store(g.credentials)
 	s.current.Store(first)
 	g.servers[s] = struct{}{}
@@ -219,7 +219,7 @@ func (g *Group) leave(s *Server) {
 	defer g.mu.Unlock()
 	if _, there := g.servers[s]; there {
 		delete(g.servers, s)
-		s.slots.close()
+		s.slots.share.give(partOfOne)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"testing"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
@@ -110,14 +111,11 @@ func TestSessionOfAGroupEndsAlone(t *testing.T) {
 
 // D11: a session that takes every connection it can get leaves another its part.
 func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
-	const certain, total = 2, 4*perConnection + 3*perConnection
-	share := &Share{connections: certain, part: certain * perConnection, free: total}
-	first, _, _ := newWorld(t)
+	const more = 3
+	share := NewShare(2*partOfOne + more*perConnection)
+	first, up, _ := newWorld(t)
 	greedy, modest := first.sibling(share), first.sibling(share)
-	if _, err := first.server.group.NewServer(Session{Names: fakeNames{}, Sink: newRecords(), Origin: injectedOrigin, Share: NewShare(1)}); !errors.Is(err, ErrShare) {
-		t.Errorf("a session without a part: %v", err)
-	}
-	for range total/perConnection - certain {
+	for range certainConnections + more {
 		greedy.dialTLS(apiHost, "http/1.1")
 	}
 	refused := greedy.dial(netip.AddrPortFrom(synthetic(apiHost), 443))
@@ -127,13 +125,67 @@ func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
 	if rec := greedy.sink.last(1); rec.Reason != audit.ReasonConnectionLimit {
 		t.Errorf("record %+v", rec)
 	}
-	for range certain {
-		modest.dialTLS(apiHost, "http/1.1")
+	if _, err := first.server.group.NewServer(Session{Names: fakeNames{}, Sink: newRecords(), Origin: injectedOrigin, Share: share}); !errors.Is(err, ErrShare) {
+		t.Errorf("a session without a part: %v", err)
 	}
+	for range certainConnections {
+		if resp, _ := modest.rawOn(modest.dialTLS(apiHost, "http/1.1"), request(apiHost)); resp.StatusCode != 200 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	up.settled()
 	greedy.server.Close()
 	modest.server.Close()
-	if share.free != total {
-		t.Errorf("%d of %d are free after both have ended", share.free, total)
+	if want := 2*partOfOne + more*perConnection; share.free != want {
+		t.Errorf("%d of %d are free after both have ended", share.free, want)
+	}
+}
+
+// D11: connections to upstreams that are idle make room for one that is needed;
+// those that are in use do not.
+func TestD11IdleUpstreamsMakeRoom(t *testing.T) {
+	first, up, _ := newWorld(t)
+	r := first.sibling(NewShare(partOfOne))
+	r.server.slots.certain = 16 // the agent's are not the subject
+	arrived, release := make(chan struct{}), make(chan struct{})
+	up.respond = func(req *http.Request) string {
+		if req.URL.Path == "/held" {
+			arrived <- struct{}{}
+			<-release
+		}
+		return okAnswer
+	}
+	ask := func(host, path, key string) int {
+		resp, _ := r.raw(host, "GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\n"+key+"Connection: close\r\n\r\n")
+		return resp.StatusCode
+	}
+	statuses := make(chan int, certainUpstream)
+	hold := func() {
+		go func() { statuses <- ask(apiHost, "/held", auth) }()
+		select {
+		case <-arrived:
+		case got := <-statuses:
+			t.Fatalf("a request that is to be held: %d", got)
+		}
+	}
+	for range certainUpstream - 1 {
+		hold()
+	}
+	if got := ask(openHost, "/", ""); got != 200 { // and leaves the last one idle
+		t.Errorf("status %d", got)
+	}
+	for kept := 0; kept == 0; runtime.Gosched() { // the answer is there before that
+		idle := r.server.current.Load().upstream.common
+		idle.mu.Lock()
+		kept = idle.count()
+		idle.mu.Unlock()
+	}
+	hold()
+	close(release)
+	for range certainUpstream {
+		if got := <-statuses; got != 200 {
+			t.Errorf("held: %d", got)
+		}
 	}
 }
 

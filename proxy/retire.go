@@ -28,8 +28,12 @@ type upstreamConn struct {
 
 // dial is the DialContext of the transports.
 func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if !u.makeRoom() {
+		return nil, errNoRoom
+	}
 	conn, err := u.dialer.dialName(ctx, network, address)
 	if err != nil {
+		u.room.give()
 		return nil, err
 	}
 	c := &upstreamConn{Conn: conn, upstream: u}
@@ -46,8 +50,31 @@ func (c *upstreamConn) Close() error {
 		c.upstream.opening.Lock()
 		defer c.upstream.opening.Unlock()
 		delete(c.upstream.open, c)
+		c.upstream.room.give()
 	})
 	return c.err
+}
+
+// errNoRoom is the session's own doing, or that of others it shares the process
+// with.
+var errNoRoom = errors.New("too many connections to upstreams are open")
+
+// makeRoom takes the room of one connection, that of an idle one if need be.
+func (u *upstream) makeRoom() bool {
+	if u.room.take() {
+		return true
+	}
+	for _, p := range u.pools() {
+		p.dropIdle()
+	}
+	return u.room.take()
+}
+
+// pools are all that connections are kept in.
+func (u *upstream) pools() []*connPool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.AppendSeq([]*connPool{u.common}, maps.Values(u.extra))
 }
 
 // SyscallConn lets a pool look whether something came.
@@ -97,10 +124,7 @@ func (u *upstream) leave() {
 // retire closes the connections when the last request has left.
 func (u *upstream) retire() {
 	u.retired.Store(true)
-	u.mu.Lock()
-	all := slices.AppendSeq([]*connPool{u.common}, maps.Values(u.extra))
-	u.mu.Unlock()
-	for _, t := range all {
+	for _, t := range u.pools() {
 		t.CloseIdleConnections() // they keep none from now on either
 	}
 	if u.users.Load() == 0 {

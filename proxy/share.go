@@ -7,40 +7,36 @@ import (
 	"sync"
 )
 
-// A session that shares a process keeps at most sharedIdle idle connections to
-// upstreams of one protocol, and is certain of sharedConnections of the agent's.
-// Each of those has its end at the upstream; beside them come the listeners.
+// What a session that shares a process is certain of: few, so that a process
+// with 20,000 descriptors has room for a thousand sessions, and enough to work.
 const (
-	sharedConnections = 16
-	sharedIdle        = 32
-	sharedListeners   = 8
-	perConnection     = 2
+	certainConnections = 4 // of the agent's; each may be a tunnel with another end
+	certainUpstream    = 4 // connections to upstreams beside tunnels, idle ones included
+	perConnection      = 2
+	listenersOfOne     = 6
 )
 
 // Share divides the descriptors of a process between its sessions: each is
 // certain of a part, and what is left over goes to whoever asks first. So a
 // session that takes all it can get leaves every other its part (D11).
 type Share struct {
-	connections int // that a session is certain of
-	part        int // what they take, and what a session has beside them
-
 	mu   sync.Mutex
 	free int
 }
 
 // NewShare divides so many descriptors.
-func NewShare(descriptors int) *Share {
-	return &Share{
-		connections: sharedConnections,
-		part:        sharedConnections*perConnection + 2*sharedIdle + sharedListeners,
-		free:        descriptors,
-	}
-}
+func NewShare(descriptors int) *Share { return &Share{free: descriptors} }
 
 // ErrShare is returned for a session for which there is no part left.
-var ErrShare = errors.New("the process serves as many sessions as it can")
+var ErrShare = errors.New("the process serves as many sessions as it has descriptors for")
+
+// partOfOne is what a session is certain of, in descriptors.
+const partOfOne = listenersOfOne + certainConnections*perConnection + certainUpstream
 
 func (s *Share) take(n int) bool {
+	if s == nil {
+		return true // there is no other session
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.free < n {
@@ -51,31 +47,53 @@ func (s *Share) take(n int) bool {
 }
 
 func (s *Share) give(n int) {
+	if s == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.free += n
 }
 
-// slots are the connections that one session may have open.
-type slots struct {
-	all   chan struct{} // one for each
-	share *Share        // nil: no other session is there
+// room counts connections of one session and one kind.
+type room struct {
+	share   *Share
+	certain int // connections
+	each    int // descriptors of one
 
 	mu       sync.Mutex
-	borrowed int // taken beyond the session's part
+	used     int
+	borrowed int // of used, those beyond what is certain
 }
 
-func (s *slots) open() error {
-	if s.share != nil && !s.share.take(s.share.part) {
-		return ErrShare
+// take reports whether there may be one more.
+func (r *room) take() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.used-r.borrowed >= r.certain {
+		if !r.share.take(r.each) {
+			return false
+		}
+		r.borrowed++
 	}
-	return nil
+	r.used++
+	return true
 }
 
-func (s *slots) close() {
-	if s.share != nil {
-		s.share.give(s.share.part)
+func (r *room) give() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used--
+	if r.borrowed > 0 {
+		r.borrowed--
+		r.share.give(r.each)
 	}
+}
+
+// slots are the connections that the agent of one session may have open.
+type slots struct {
+	all chan struct{} // one for each
+	room
 }
 
 // take reports whether there is room for one more connection.
@@ -85,32 +103,15 @@ func (s *slots) take() bool {
 	default:
 		return false
 	}
-	if s.share == nil {
-		return true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.all)-s.borrowed <= s.share.connections {
-		return true
-	}
-	if !s.share.take(perConnection) {
+	if !s.room.take() {
 		<-s.all
 		return false
 	}
-	s.borrowed++
 	return true
 }
 
 // give takes the room of one connection back.
 func (s *slots) give() {
+	s.room.give()
 	<-s.all
-	if s.share == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.borrowed > 0 {
-		s.borrowed--
-		s.share.give(perConnection)
-	}
 }

@@ -43,7 +43,8 @@ type upstream struct {
 	rules  Rules
 	dialer *dialer
 	roots  *x509.CertPool
-	idle   int // connections that are kept, at most
+	idle   int   // connections that are kept, at most
+	room   *room // for connections, of all generations together
 
 	mu     sync.Mutex
 	common *connPool
@@ -58,7 +59,7 @@ type upstream struct {
 
 func newUpstream(config Config, gone func()) *upstream {
 	first := &upstream{
-		gone: gone,
+		gone: gone, room: new(room),
 		dialer: &dialer{
 			resolver: config.Resolver, own: config.OwnAddresses,
 			via: config.Via, logger: config.Logger, told: &once{},
@@ -117,10 +118,7 @@ func (u *upstream) rootsWith(target policy.Target) (*x509.CertPool, error) {
 }
 
 // renew is an upstream of its own, without a connection yet, for other rules.
-func (u *upstream) renew(rules Rules) *upstream { return u.keeping(rules, u.idle) }
-
-// keeping is renew for so many idle connections.
-func (u *upstream) keeping(rules Rules, idle int) *upstream {
+func (u *upstream) renew(rules Rules) *upstream {
 	renewed := *u.dialer
 	renewed.rules = rules
 	next := &upstream{
@@ -128,7 +126,8 @@ func (u *upstream) keeping(rules Rules, idle int) *upstream {
 		gone:   u.gone,
 		dialer: &renewed,
 		roots:  u.roots,
-		idle:   idle,
+		idle:   u.idle,
+		room:   u.room,
 		extra:  make(map[string]*connPool),
 		open:   make(map[*upstreamConn]struct{}),
 	}
