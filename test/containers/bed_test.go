@@ -34,7 +34,8 @@ const (
 // runtimes can have their usual paths in it.
 type bed struct {
 	*rig.World
-	t       testing.TB
+	t       testing.TB // the part that runs
+	whole   testing.TB // what it is a part of: daemons end with it
 	scratch string
 	mounts  string // the world's mount namespace
 	cgroup  string // the parent of every container's
@@ -45,7 +46,7 @@ func newBed(t testing.TB) *bed {
 	if _, err := os.Stat(archive); err != nil {
 		t.Fatalf("run test/setup/install.sh containers: %v", err)
 	}
-	b := &bed{World: rig.New(t), t: t, scratch: t.TempDir(), cgroup: fmt.Sprintf("phantom-ns-containers-%d", os.Getpid())}
+	b := &bed{World: rig.New(t), t: t, whole: t, scratch: t.TempDir(), cgroup: fmt.Sprintf("phantom-ns-containers-%d", os.Getpid())}
 	b.do(func() error {
 		for _, dir := range []string{"/var/lib/containers", "/var/lib/containerd", "/var/lib/docker"} {
 			disk := filepath.Join(b.scratch, filepath.Base(dir))
@@ -146,15 +147,15 @@ func (b *bed) serve(probe []string, args ...string) *daemon {
 	b.t.Helper()
 	cmd, out := b.command(context.Background(), args...)
 	b.do(cmd.Start)
-	d := &daemon{b.t, cmd, out, make(chan struct{})}
+	d := &daemon{b.whole, cmd, out, make(chan struct{})}
 	go func() {
 		defer close(d.ended)
 		cmd.Wait()
 	}()
-	b.t.Cleanup(func() {
+	b.whole.Cleanup(func() {
 		d.end(syscall.SIGTERM)
-		if b.t.Failed() {
-			b.t.Logf("%s said:\n%s", args[0], out)
+		if b.whole.Failed() {
+			b.whole.Logf("%s said:\n%s", args[0], out)
 		}
 	})
 	deadline := time.After(patience)

@@ -10,22 +10,36 @@ import (
 	"testing"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
 // One node for all: images are unpacked once, and what one part leaves the
 // next one would meet.
 func TestContainers(t *testing.T) {
+	before := rig.Snapshot(t)
+	t.Cleanup(func() {
+		if left := rig.Leftovers(t, before); len(left) > 0 {
+			t.Errorf("left on the machine: %v", left)
+		}
+	})
 	n := newNode(newBed(t))
 	n.policy("other", other)
 	n.follow(t, "The node")
-	t.Run("guide", n.testGuide)
-	t.Run("S1", n.testS1)
-	t.Run("K5", n.testK5)
-	t.Run("ways", n.testWays)
-	t.Run("runtime", n.testRuntime)
-	t.Run("away", n.testAway)
-	t.Run("left", n.testNothingIsLeft)
+	for _, part := range []struct {
+		name string
+		run  func(*node, *testing.T)
+	}{
+		{"guide", (*node).testGuide},
+		{"S1", (*node).testS1},
+		{"K5", (*node).testK5},
+		{"ways", (*node).testWays},
+		{"runtime", (*node).testRuntime},
+		{"away", (*node).testAway},
+		{"left", (*node).testNothingIsLeft},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.run(n.part(t), t) })
+	}
 }
 
 // testGuide follows the guide as it is written.
@@ -33,15 +47,16 @@ func (n *node) testGuide(t *testing.T) {
 	oracle := rig.NewOracle(n.key)
 	for _, section := range []struct {
 		title   string
-		prepare func()
+		prepare func(*node)
 		answers int // how often the upstream's answer is seen
 	}{
-		{"podman", n.podman, 4},
-		{"containerd", n.containerd, 1},
-		{"Docker", func() {}, 3},
+		{"podman", func(n *node) { n.podman() }, 4},
+		{"containerd", func(n *node) { n.containerd() }, 1},
+		{"Docker", func(*node) {}, 3},
 	} {
 		t.Run(section.title, func(t *testing.T) {
-			section.prepare()
+			n := n.part(t)
+			section.prepare(n)
 			out := n.follow(t, section.title)
 			if got := strings.Count(out, n.upstream.Answer); got != section.answers {
 				t.Errorf("%d answers, want %d\n%s", got, section.answers, out)
@@ -60,15 +75,31 @@ credentials:
 `
 
 // testNothingIsLeft: every container of the test is gone, and so is what the
-// daemon held for it.
+// daemon held for it; the real key is in no file that a container or a log has.
 func (n *node) testNothingIsLeft(t *testing.T) {
-	var status api.Status
+	var status struct {
+		Attachments, Sessions int
+		Problems              []string
+		Policies              []api.PolicyInfo
+	}
 	if err := json.Unmarshal([]byte(n.run("phantom-ns", "status", "--json")), &status); err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range status.Policies {
+		if p.Error != "" {
+			t.Errorf("policy %s: %s", p.Name, p.Error)
+		}
 	}
 	if status.Attachments != 0 || status.Sessions != 0 || len(status.Problems) > 0 {
 		t.Errorf("%+v", status)
 	}
+	n.do(func() error {
+		hits, err := rig.NewOracle(n.key).Files("/etc/cdi", cdi.SharedDir, "/var/log", "/run/phantom-ns-node")
+		if len(hits) > 0 {
+			t.Errorf("the real key is in files: %v", hits)
+		}
+		return err
+	})
 }
 
 // request is a command of a container that prints the status of a request with

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -49,15 +50,23 @@ type node struct {
 	*bed
 	upstream *rig.Upstream
 	key      string // the real one
-	daemon   *daemon
-	docker   *daemon
+	*daemons
+}
+
+type daemons struct{ daemon, docker *daemon }
+
+// part is the node for one part of the test.
+func (n *node) part(t *testing.T) *node {
+	b := *n.bed
+	b.t = t
+	return &node{&b, n.upstream, n.key, n.daemons}
 }
 
 // newNode prepares one; start starts it.
 func newNode(b *bed) *node {
 	b.t.Helper()
 	b.install()
-	n := &node{bed: b, upstream: rig.NewUpstream(b.t, b.Listen), key: rig.Canary(b.t, "sk-proj-")}
+	n := &node{bed: b, upstream: rig.NewUpstream(b.t, b.Listen), key: rig.Canary(b.t, "sk-proj-"), daemons: &daemons{}}
 	n.upstream.Serve("api.openai.com", n.upstream.OpenAI(n.key))
 	return n
 }

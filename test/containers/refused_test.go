@@ -70,6 +70,7 @@ func (n *node) refused(t *testing.T, cases map[string]refusal) {
 	began := filepath.Join(out, "began")
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			n := n.part(t)
 			args := append([]string{"docker", "run", "--rm", "--volume", out + ":/out"}, c.flags...)
 			text, err := n.try(append(args, image, "touch", "/out/began")...)
 			if err == nil || !strings.Contains(text, c.want) {

@@ -9,7 +9,7 @@ func (b *bed) containerd() {
 	b.Write("/etc/containerd/config.toml", []byte(`version = 2
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.restart"]
 `), 0o644)
-	b.serve([]string{"ctr", "version"}, "containerd")
+	b.serve([]string{"ctr", "version"}, "containerd", "--log-level", "error")
 	b.run("ctr", "image", "import", archive)
 }
 

@@ -191,14 +191,14 @@ func (n *node) testWays(t *testing.T) {
 		"chained": {"--runtime", "phantom-coder"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			packets, visits := n.intrude(t, append(ways(t), host...), flags...)
+			packets, visits := n.part(t).intrude(t, append(ways(t), host...), flags...)
 			if len(packets) > 0 || visits > 0 {
 				t.Errorf("%d packets left, the first %v; %d came to the host", len(packets), packets[:min(3, len(packets))], visits)
 			}
 		})
 	}
 	t.Run("not held", func(t *testing.T) {
-		packets, visits := n.intrude(t, append([]string{"tcp4", "udp_sendto"}, host...))
+		packets, visits := n.part(t).intrude(t, append([]string{"tcp4", "udp_sendto"}, host...))
 		if len(packets) < 50 || visits == 0 {
 			t.Errorf("only %d packets and %d visits: the ways are none", len(packets), visits)
 		}
