@@ -30,7 +30,10 @@ var noIPv6 = []string{
 
 // seal gives lo of the calling thread's namespace its addresses and routes and
 // reports whether the kernel has IPv6. What is there already stays.
-func seal(handle *netlink.Handle) (ipv6 bool, err error) {
+func seal(handle *netlink.Handle) (ipv6 bool, err error) { return sealOn(handle, nil) }
+
+// sealOn is seal with the addresses on another link than lo, if there is one.
+func sealOn(handle *netlink.Handle, link netlink.Link) (ipv6 bool, err error) {
 	if ipv6, err = enableIPv6(); err != nil {
 		return false, err
 	}
@@ -38,13 +41,16 @@ func seal(handle *netlink.Handle) (ipv6 bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := settle(handle, lo, OwnAddr4); err != nil {
+	if link == nil {
+		link = lo
+	}
+	if err := settle(handle, link, lo, OwnAddr4); err != nil {
 		return false, err
 	}
 	if !ipv6 {
 		return false, nil
 	}
-	return true, settle(handle, lo, OwnAddr6)
+	return true, settle(handle, link, lo, OwnAddr6)
 }
 
 // raise sets lo up.
@@ -59,15 +65,15 @@ func raise(handle *netlink.Handle) (netlink.Link, error) {
 	return lo, nil
 }
 
-// settle gives lo one address and the AnyIP route of its family, which makes
-// all other addresses local too, with this one as the source.
-func settle(handle *netlink.Handle, lo netlink.Link, own netip.Addr) error {
+// settle gives a link one address, and lo the AnyIP route of its family, which
+// makes all other addresses local too, with this one as the source.
+func settle(handle *netlink.Handle, link, lo netlink.Link, own netip.Addr) error {
 	addr := &netlink.Addr{
 		IPNet: prefix(netip.PrefixFrom(own, own.BitLen())),
 		// Without duplicate detection the address can be used at once.
 		Flags: unix.IFA_F_NODAD,
 	}
-	if err := handle.AddrReplace(lo, addr); err != nil {
+	if err := handle.AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("add address %s: %w", own, err)
 	}
 	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)

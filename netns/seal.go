@@ -37,13 +37,17 @@ func (n *Namespace) Seal() error {
 	return nil
 }
 
-// checkEmpty accepts lo with addresses that the kernel or seal gave it.
+// checkEmpty accepts lo with addresses that the kernel or seal gave it, and what
+// SealAs made.
 func checkEmpty(handle *netlink.Handle) error {
 	links, err := handle.LinkList()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
 	for _, link := range links {
+		if isSealed(link, links) {
+			continue
+		}
 		if link.Attrs().Index != loopback && !isFallback(link) {
 			return fmt.Errorf("%w: link %q", ErrNotEmpty, link.Attrs().Name)
 		}
