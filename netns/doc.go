@@ -17,7 +17,8 @@
 //   - lacks IPv6 only where the kernel lacks it (ipv6.disable=1); absence is
 //     closed, not an error.
 //
-// Seal makes the same of an empty namespace of a runtime's. One that keeps its
+// Seal makes the same of an empty namespace of a runtime's, with the addresses on
+// an interface that leads nowhere. One that keeps its
 // links is fenced: Fence guarantees that, of all sockets but those of AF_PACKET and
 // until somebody with CAP_NET_ADMIN inside takes it away (CheckFence tells),
 //

@@ -5,48 +5,28 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// ErrNameTaken is what SealAs and AddName answer when something in the
+// ErrNameTaken is what Seal and AddName answer when something in the
 // namespace is called so.
 var ErrNameTaken = errors.New("the interface exists")
 
+// HardwareAddr is that of a sealed container's interface: locally administered,
+// the same everywhere, so that who reads a result knows the interface by it.
+var HardwareAddr = net.HardwareAddr{0x02, 'p', 'h', 'a', 'n', 't'}
+
 // farEnd is the other end of a sealed container's interface, in the same
-// namespace: by it SealAs knows what it has made.
+// namespace: by it Seal knows what it has made.
 const farEnd = "phantom-end"
 
-// SealAs is Seal for a container whose runtime looks for an interface of that
-// name: the own addresses are that one's and not lo's. It is a pair with both
-// ends inside, so it leads nowhere; every route is lo's, as in Seal.
-//
-// The plugin loopback, which containerd runs at the same time for every pod,
-// refuses a lo with more addresses than a kernel gives it. A dummy would do for
-// a pair, but not every kernel has those.
-func (n *Namespace) SealAs(name string) error {
-	err := n.routed(func(handle *netlink.Handle) error {
-		if err := checkEmpty(handle); err != nil {
-			return err
-		}
-		link, err := sealedInterface(handle, name)
-		if err != nil {
-			return err
-		}
-		ipv6, err := sealOn(handle, link)
-		n.ipv6.Store(ipv6)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("seal network namespace: %w", err)
-	}
-	return nil
-}
-
-// sealedInterface returns the container's interface, up: the one that SealAs
+// sealedInterface returns the container's interface, up: the one that Seal
 // made before, which must be called so, or a new one.
 func sealedInterface(handle *netlink.Handle, name string) (netlink.Link, error) {
 	link, err := findInterface(handle)
@@ -66,7 +46,7 @@ func sealedInterface(handle *netlink.Handle, name string) (netlink.Link, error) 
 }
 
 func makePair(handle *netlink.Handle, name string) error {
-	err := handle.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: farEnd})
+	err := handle.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: HardwareAddr}, PeerName: farEnd})
 	if errors.Is(err, unix.EEXIST) {
 		return ErrNameTaken
 	}
@@ -74,22 +54,32 @@ func makePair(handle *netlink.Handle, name string) error {
 		return fmt.Errorf("add interface %q: %w", name, err)
 	}
 	for _, end := range []string{name, farEnd} {
-		link, err := handle.LinkByName(end)
-		if err != nil {
-			return fmt.Errorf("find interface %q: %w", end, err)
-		}
-		if err := handle.LinkSetUp(link); err != nil {
+		if err := raiseEnd(handle, end); err != nil {
 			return fmt.Errorf("set interface %q up: %w", end, err)
 		}
-	}
-	err = clearSwitch("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6")
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // no IPv6 at all
-		return fmt.Errorf("enable IPv6: %w", err)
 	}
 	return nil
 }
 
-// findInterface returns the container's end of a pair that SealAs made, or nil.
+// endSwitches make an end of a pair say nothing by itself, and let it have the
+// address of IPv6 that it is given.
+var endSwitches = map[string]string{"addr_gen_mode": "1", "disable_ipv6": "0"}
+
+func raiseEnd(handle *netlink.Handle, name string) error {
+	for file, value := range endSwitches {
+		err := os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", name, file), []byte(value), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // no IPv6 at all
+			return err
+		}
+	}
+	link, err := handle.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return handle.LinkSetUp(link)
+}
+
+// findInterface returns the container's end of a pair that Seal made, or nil.
 func findInterface(handle *netlink.Handle) (netlink.Link, error) {
 	links, err := handle.LinkList()
 	if err != nil {
@@ -103,7 +93,7 @@ func findInterface(handle *netlink.Handle) (netlink.Link, error) {
 	return nil, nil
 }
 
-// isSealed recognises both ends of a pair that SealAs made.
+// isSealed recognises both ends of a pair that Seal made.
 func isSealed(link netlink.Link, all []netlink.Link) bool {
 	// Within one namespace an end does not say in which the other one is.
 	near := func(l netlink.Link) bool { return l.Type() == "veth" && l.Attrs().NetNsID < 0 }
@@ -117,7 +107,7 @@ func called(link netlink.Link, name string) bool {
 	return link.Attrs().Name == name || slices.Contains(link.Attrs().AltNames, name)
 }
 
-// AddName gives the interface of SealAs a further name, for a runtime that
+// AddName gives the interface of Seal a further name, for a runtime that
 // attaches a container twice. Kernels have such names since 5.5.
 func (n *Namespace) AddName(name string) error {
 	err := n.onInterface(func(handle *netlink.Handle, link netlink.Link) error {
@@ -148,7 +138,7 @@ func (n *Namespace) RemoveName(name string) error {
 	return nil
 }
 
-// RemoveInterface takes away what SealAs made but the routes: the namespace
+// RemoveInterface takes away what Seal made but the routes: the namespace
 // stays sealed. Nothing to take away is all right.
 func (n *Namespace) RemoveInterface() error {
 	err := n.onInterface(func(handle *netlink.Handle, link netlink.Link) error { return handle.LinkDel(link) })
@@ -158,7 +148,7 @@ func (n *Namespace) RemoveInterface() error {
 	return nil
 }
 
-// HasName tells whether the interface of SealAs has a name.
+// HasName tells whether the interface of Seal has a name.
 func (n *Namespace) HasName(name string) (has bool, err error) {
 	err = n.onInterface(func(_ *netlink.Handle, link netlink.Link) error {
 		has = called(link, name)
@@ -170,7 +160,7 @@ func (n *Namespace) HasName(name string) (has bool, err error) {
 	return has, nil
 }
 
-// errNoInterface is a namespace that has none of SealAs's.
+// errNoInterface is a namespace that has none of Seal's.
 var errNoInterface = errors.New("there is no interface")
 
 func (n *Namespace) onInterface(f func(*netlink.Handle, netlink.Link) error) error {

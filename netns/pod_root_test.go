@@ -243,7 +243,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestSealRuntimesNamespace(t *testing.T) {
 	ns := opened(t, bare(t))
 	for range 2 { // again, as after a restart
-		must(t, ns.Seal())
+		must(t, ns.Seal("eth0"))
 	}
 	needIPv6(t, ns)
 	inside(t, ns, func() error {
@@ -270,7 +270,7 @@ func TestSealRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ns := opened(t, bare(t))
 			inside(t, ns, fill)
-			if err := ns.Seal(); !errors.Is(err, netns.ErrNotEmpty) {
+			if err := ns.Seal("eth0"); !errors.Is(err, netns.ErrNotEmpty) {
 				t.Errorf("seal: %v, want %v", err, netns.ErrNotEmpty)
 			}
 		})

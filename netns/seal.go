@@ -18,16 +18,26 @@ var ErrNotEmpty = errors.New("the namespace is not empty")
 // (LOOPBACK_IFINDEX of include/net/flow.h).
 const loopback = 1
 
-// Seal makes a namespace that another program made what New makes: lo, up, with
-// addresses and routes by which every connection stays inside. A namespace with
-// other links or addresses is refused with ErrNotEmpty. Seal of a sealed
-// namespace changes nothing.
-func (n *Namespace) Seal() error {
+// Seal makes a namespace that another program made what New makes: every route
+// is lo's, and every connection stays inside. A namespace with other links or
+// addresses is refused with ErrNotEmpty. Seal of a sealed namespace changes
+// nothing.
+//
+// Its runtime looks for an interface of that name: the own addresses are that
+// one's and not lo's. It is a pair with both ends inside, so it leads nowhere.
+// The plugin loopback, which containerd runs at the same time for every pod,
+// refuses a lo with more addresses than a kernel gives it. A dummy would do for
+// a pair, but not every kernel has those.
+func (n *Namespace) Seal(name string) error {
 	err := n.routed(func(handle *netlink.Handle) error {
 		if err := checkEmpty(handle); err != nil {
 			return err
 		}
-		ipv6, err := seal(handle)
+		link, err := sealedInterface(handle, name)
+		if err != nil {
+			return err
+		}
+		ipv6, err := sealOn(handle, link)
 		n.ipv6.Store(ipv6)
 		return err
 	})
@@ -37,7 +47,7 @@ func (n *Namespace) Seal() error {
 	return nil
 }
 
-// checkEmpty accepts lo with addresses that the kernel or seal gave it, and what
+// checkEmpty accepts lo with addresses that the kernel gave it, and what
 // SealAs made.
 func checkEmpty(handle *netlink.Handle) error {
 	links, err := handle.LinkList()
@@ -67,6 +77,4 @@ func checkEmpty(handle *netlink.Handle) error {
 var ordinary = []netip.Prefix{
 	netip.MustParsePrefix("127.0.0.1/8"),
 	netip.MustParsePrefix("::1/128"),
-	netip.PrefixFrom(OwnAddr4, 32),
-	netip.PrefixFrom(OwnAddr6, 128),
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 )
 
 // network is what the plugins before this one made. Only what is decided by is
@@ -18,6 +20,7 @@ type network struct {
 	Version    string `json:"cniVersion"`
 	Interfaces []struct {
 		Name    string `json:"name"`
+		MAC     string `json:"mac"`
 		Sandbox string `json:"sandbox"`
 	} `json:"interfaces"`
 	IPs []struct {
@@ -51,9 +54,10 @@ func majorOf(version string) string {
 }
 
 // inside tells whether an interface is one of the container's that leads
-// somewhere.
+// somewhere. CHECK is told of our own, too.
 func (n *network) inside(index int) bool {
-	return n.Interfaces[index].Sandbox != "" && n.Interfaces[index].Name != "lo"
+	at := n.Interfaces[index]
+	return at.Sandbox != "" && at.Name != "lo" && at.MAC != api.SealedMAC
 }
 
 // look finds the addresses of the container, and whether it has an interface.
@@ -101,14 +105,10 @@ func (c *conf) previousObject() object {
 	return o
 }
 
-// loopbackMAC is that of lo, whose second name the runtime is told. podman 4
-// refuses a result without one.
-const loopbackMAC = "00:00:00:00:00:00"
-
 // sealedResult adds to what there is the interface that the runtime asked for,
 // with addresses that it is content with and that lead nowhere.
 func (c *conf) sealedResult(n *network, ifname, namespace string, addresses []netip.Prefix) ([]byte, error) {
-	ours := &current.Result{Interfaces: []*current.Interface{{Name: ifname, Mac: loopbackMAC, Sandbox: namespace}}}
+	ours := &current.Result{Interfaces: []*current.Interface{{Name: ifname, Mac: api.SealedMAC, Sandbox: namespace}}}
 	for _, a := range addresses {
 		address := net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}
 		ours.IPs = append(ours.IPs, &current.IPConfig{Interface: current.Int(len(n.Interfaces)), Address: address})

@@ -185,18 +185,10 @@ func checkUplinks(s *session) error {
 
 // seal is for a namespace in which no plugin made an interface.
 func (d *Daemon) seal(s *session, a api.Attachment) error {
-	if err := s.namespace.Seal(); err != nil {
+	if err := s.namespace.Seal(a.Interface); err != nil {
 		return err
 	}
-	// A name that lo has already is ours: of a daemon that died.
-	named, err := s.namespace.LoopbackNamed(a.Interface)
-	if err == nil && !named {
-		err = s.namespace.NameLoopback(a.Interface)
-	}
-	if err != nil {
-		return err
-	}
-	s.undo.push(func() error { return s.namespace.UnnameLoopback(a.Interface) })
+	s.undo.push(s.namespace.RemoveInterface)
 	return nil
 }
 
@@ -279,7 +271,7 @@ func (d *Daemon) join(s *session, a api.Attachment) error {
 		return errForeignPolicy
 	}
 	if s.sealed {
-		return s.namespace.NameLoopback(a.Interface)
+		return s.namespace.AddName(a.Interface)
 	}
 	uplinks, err := s.namespace.Uplinks()
 	if err != nil {

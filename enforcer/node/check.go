@@ -85,14 +85,14 @@ func (d *Daemon) inForce(s *session, a api.Attachment) error {
 // checkLinks looks at what lies in the namespace and around it.
 func (d *Daemon) checkLinks(s *session, a api.Attachment) error {
 	if s.sealed {
-		if err := s.namespace.Seal(); err != nil { // changes nothing of a sealed one
-			return err
-		}
-		named, err := s.namespace.LoopbackNamed(a.Interface)
+		named, err := s.namespace.HasName(a.Interface)
 		if err == nil && !named {
 			err = fmt.Errorf("interface %q is gone", a.Interface)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.namespace.Seal(a.Interface) // changes nothing of a sealed one
 	}
 	uplinks, err := s.namespace.Uplinks()
 	if err != nil {

@@ -35,7 +35,7 @@ func (d *Daemon) detach(ctx context.Context, key api.Key) error {
 	if len(s.keys) == 1 {
 		err = d.end(s)
 	} else if s.sealed {
-		err = s.namespace.UnnameLoopback(key.Interface)
+		err = s.namespace.RemoveName(key.Interface)
 	}
 	if err != nil {
 		return err

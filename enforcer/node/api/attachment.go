@@ -55,6 +55,10 @@ const (
 	maxPod       = 253 // RFC 1123, as Kubernetes has it
 )
 
+// SealedMAC is the hardware address of the interface of every sealed container
+// (netns.HardwareAddr): a result that names it is of such a one.
+const SealedMAC = "02:70:68:61:6e:74"
+
 // Validate checks the names that CNI bounds, before anything is done by them.
 func (k Key) Validate() error {
 	if !ValidContainer(k.Container) {
