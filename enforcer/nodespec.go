@@ -26,9 +26,10 @@ var ErrLoginOnNode = errors.New("a login that is refreshed cannot be used by con
 // nodeSpec makes what containers hold of a policy the same after each restart:
 // it stands in files that outlive the proxy. Nil: everything is random.
 type nodeSpec struct {
-	Seed []byte            `json:"seed"`           // the policy's own
-	CA   []byte            `json:"ca,omitempty"`   // the certificate of before, PEM
-	Kept map[string]string `json:"kept,omitempty"` // placeholders of before that still fit
+	Seed   []byte            `json:"seed"`             // the policy's own
+	Shared []byte            `json:"shared,omitempty"` // the policy's in the whole cluster, see shared
+	CA     []byte            `json:"ca,omitempty"`     // the certificate of before, PEM
+	Kept   map[string]string `json:"kept,omitempty"`   // placeholders of before that still fit
 }
 
 // policySeed is what a node's policy is made of. From it nobody learns the
@@ -42,7 +43,12 @@ func (n *nodeSpec) random(label string) io.Reader {
 	if n == nil {
 		return rand.Reader
 	}
-	key, err := hkdf.Key(sha256.New, n.Seed, nil, "phantom-ns placeholder "+label, 32)
+	return derived(n.Seed, label)
+}
+
+// derived are the octets that a seed has for a thing called label.
+func derived(seed []byte, label string) io.Reader {
+	key, err := hkdf.Key(sha256.New, seed, nil, "phantom-ns placeholder "+label, 32)
 	if err != nil {
 		return failing{err}
 	}

@@ -28,6 +28,10 @@ type PoolConfig struct {
 	// placeholders of its policies and the keys of their authorities are derived
 	// from it.
 	Seed []byte
+	// Shared is a seed that all nodes of a cluster have, see [ReadSharedSeed]: the
+	// placeholders that can be made without the real value are derived from it,
+	// so that they are the same on each. nil: there is none.
+	Shared []byte
 	// Records takes the records of all sessions, each with the Session that it is
 	// of, in the order in which they were made. While it does not return,
 	// requests wait.

@@ -160,6 +160,11 @@ func (p *Pool) nodeSpec(name string, spec *policy.Session, before PolicyFacts) (
 		Session: spec, TailSeed: make(map[string][]byte),
 		Node: &nodeSpec{Seed: seed, CA: before.CA, Kept: stillFit(spec, before)},
 	}
+	if p.config.Shared != nil {
+		if told.Node.Shared, err = policySeed(p.config.Shared, name); err != nil {
+			return policySpec{}, err
+		}
+	}
 	for i := range spec.Credentials {
 		c := &spec.Credentials[i]
 		if told.TailSeed[c.Name], err = hkdf.Key(sha256.New, seed, nil, "phantom-ns tail "+c.Name, seedSize); err != nil {

@@ -48,8 +48,8 @@ func (p *policyStage) standIn(c *policy.Credential, value secret.Value) (string,
 
 // like is what stands for a value that is one text.
 func (p *policyStage) like(c *policy.Credential, value secret.Value) (string, error) {
-	if kept, ok := p.spec.Node.kept(c.Name); ok {
-		return kept, nil
+	if text, ok, err := p.spec.Node.settled(c); ok || err != nil {
+		return text, err
 	}
 	var ends time.Time
 	if c.Lifetime > 0 { // others follow, and the placeholder stays
@@ -60,8 +60,8 @@ func (p *policyStage) like(c *policy.Credential, value secret.Value) (string, er
 
 // plain is what stands for a value of length characters.
 func (p *policyStage) plain(c *policy.Credential, length int) (string, error) {
-	if kept, ok := p.spec.Node.kept(c.Name); ok {
-		return kept, nil
+	if text, ok, err := p.spec.Node.settled(c); ok || err != nil {
+		return text, err
 	}
 	return policy.Placeholder(*c, length, p.spec.TailSeed[c.Name], p.spec.Node.random(c.Name))
 }

@@ -32,6 +32,7 @@ type Config struct {
 	Run      string     // sockets and attachments
 	Pins     string     // a directory of a bpffs
 	CDI      cdi.Layout // what containers mount
+	Shared   string     // the file of a seed that all nodes have; "": none
 	Group    string     // may reach the sockets; "": Group, if there is such a group
 
 	Version string

@@ -39,6 +39,7 @@ type Daemon struct {
 	inherited inherited
 	programs  *bpf.Object
 	seed      []byte
+	shared    []byte // that of all nodes, nil for none
 	book      *book
 	policies  *policies
 	keeper    *keeper
@@ -154,6 +155,11 @@ func (d *Daemon) makePlaces() (err error) {
 	if err := makeDir(d.config.attachments(), 0o700, -1); err != nil {
 		return err
 	}
+	if d.config.Shared != "" {
+		if d.shared, err = enforcer.ReadSharedSeed(d.config.Shared); err != nil {
+			return err
+		}
+	}
 	d.seed, err = loadSeed(d.config.seed())
 	return err
 }
@@ -255,7 +261,7 @@ func (d *Daemon) startPool() error {
 
 func (d *Daemon) newPool(ctx context.Context) (*enforcer.Pool, error) {
 	return enforcer.StartPool(ctx, enforcer.PoolConfig{
-		Seed: d.seed, Records: d.book.take, Ended: d.sessionEnded,
+		Seed: d.seed, Shared: d.shared, Records: d.book.take, Ended: d.sessionEnded,
 		Credentials: d.config.Getenv("CREDENTIALS_DIRECTORY"), Logger: d.log,
 		Notify: func(line string) { d.log.Warn(line) },
 	})
