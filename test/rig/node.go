@@ -92,13 +92,24 @@ func (n *Node) Start() {
 	}
 	defer os.Remove(n.path("notify"))
 	defer notify.Close()
-	args := []string{"serve", "--policies", n.path("policies"), "--state", n.path("state"), "--run", n.path("run"),
-		"--cdi", n.path("cdi"), "--shared", n.path("shared"), "--pins", n.path("bpf/phantom-ns")}
 	n.process = n.w.start(Session{Root: true, Dir: "/", Timeout: 10 * time.Minute, Env: []string{"NOTIFY_SOCKET=" + n.path("notify")}},
-		Binary(n.w.t), append(args, n.flags...)...)
+		Binary(n.w.t), n.Args()...)
 	if err := awaitReady(notify, n.process); err != nil {
 		n.w.t.Fatalf("rig: start node: %v\n%s", err, n.Stop())
 	}
+}
+
+// Args is the command line of the daemon.
+func (n *Node) Args() []string {
+	args := []string{"serve", "--policies", n.path("policies"), "--state", n.path("state"), "--run", n.path("run"),
+		"--cdi", n.path("cdi"), "--shared", n.path("shared"), "--pins", n.path("bpf/phantom-ns")}
+	return append(args, n.flags...)
+}
+
+// Command runs the command line with more flags, to its end.
+func (n *Node) Command(flags ...string) Result {
+	n.w.t.Helper()
+	return n.w.Command(nil, append(n.Args(), flags...)...)
 }
 
 // awaitReady reads what the daemon tells its service manager until it serves
