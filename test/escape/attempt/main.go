@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,6 +96,9 @@ func ways() map[string]way {
 }
 
 func one(name string) {
+	// Who asks to be traced from another thread than the first is not gone until
+	// the tracer waits for that thread by its own id, which no exec.Cmd does.
+	runtime.LockOSThread()
 	w := ways()[name]
 	if w == nil {
 		fmt.Println("unknown")
