@@ -42,8 +42,8 @@ var fences = map[string]struct {
 // it, or its own inner rooms.
 var layers = [][]string{
 	{"cmd"},
-	{"enforcer/node"},
-	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/oci", "enforcer/node/members", "enforcer/node/webhook", "enforcer/node/install"},
+	{"enforcer/node", "enforcer/node/webhook"},
+	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/oci", "enforcer/node/members", "enforcer/node/install"},
 	{"enforcer/node/api", "enforcer/node/systemd"},
 	{"enforcer"},
 	{"enforcer/console"},

@@ -27,6 +27,9 @@ var unheld = []string{
 	"CAP_SYS_BOOT",        // kexec_load(2)
 }
 
+// Unheld lists them as the kernel's headers write them: CAP_SYS_ADMIN.
+func Unheld() []string { return slices.Clone(unheld) }
+
 type namespace struct {
 	Type string `json:"type"`
 	Path string `json:"path"`
