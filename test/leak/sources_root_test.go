@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package leak
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/phantom-ns/phantom-ns/test/rig"
+)
+
+// Sources that give nothing which can be used: the session does not start, the
+// message names credential and source, and nobody reads what was printed.
+func TestO4BadSourcesStartNoSession(t *testing.T) {
+	w := rig.New(t)
+	key := rig.Canary(t, "")
+	for name, script := range map[string]string{
+		"exits":   "echo " + key + "; echo denied " + key + " >&2; exit 1",
+		"nothing": ":",
+		"lines":   "echo " + key + "; echo " + key,
+		"long":    "yes " + key + " | head -c 10485760",
+		"endless": "yes " + key,
+		"hangs":   "echo " + key + "; exec sleep 60",
+		"killed":  "echo " + key + "; kill -9 $$",
+	} {
+		w.Write("/etc/phantom-ns/"+name, []byte("#!/bin/sh\n"+script+"\n"), 0o755)
+	}
+	w.Write("/etc/phantom-ns/nul", []byte(key+"\x00"), 0o600)
+	for from, want := range map[string]string{
+		"exec:/etc/phantom-ns/exits":   "exit status 1",
+		"exec:/etc/phantom-ns/nothing": "empty",
+		"exec:/etc/phantom-ns/lines":   "line",
+		"exec:/etc/phantom-ns/long":    "longer than 65536 bytes",
+		"exec:/etc/phantom-ns/endless": "longer than 65536 bytes",
+		"exec:/etc/phantom-ns/hangs":   "10s",
+		"exec:/etc/phantom-ns/killed":  "killed",
+		"exec:/etc/phantom-ns/none":    "no such file",
+		"exec:relative":                "exec",
+		"file:/etc/phantom-ns/nul":     "NUL",
+		"file:/dev/zero":               "",
+		"file:../key":                  "file",
+		"store:none":                   "none",
+		"store:A":                      "store",
+		"env:NONE":                     "NONE",
+		"keyring:user/none":            "keyring:user/none",
+		"secret-service:a/b":           "secret-service:a/b",
+		"secret-service:a":             "secret-service",
+		"systemd:none":                 "systemd:none",
+		"vault:a":                      "vault",
+	} {
+		t.Run(strings.ReplaceAll(from, "/", "_"), func(t *testing.T) {
+			refused(t, w, from, want, key)
+		})
+	}
+}
+
+func refused(t *testing.T, w *rig.World, from, want, key string) {
+	t.Helper()
+	r := w.Run(rig.Session{
+		Policy: fmt.Sprintf("version: 1\ncredentials:\n  demo:\n    from: %q\n    env: [DEMO_KEY]\n    hosts: [%s]\n", from, host),
+		Args:   []string{"echo", "the agent started"},
+	})
+	if r.Exit != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, want) {
+		t.Errorf("%v, want %q", r, want)
+	}
+	if hits := rig.NewOracle(key).Bytes("output", r.Bytes()); len(hits) > 0 {
+		t.Errorf("shown: %v", hits)
+	}
+}
+
+// A store that is damaged, or whose key is another's, is named and left alone.
+func TestO4DamagedStoreStartsNoSession(t *testing.T) {
+	for name, damage := range map[string]func(files map[string][]byte){
+		"a flipped byte": func(files map[string][]byte) { flip(files["store.age"]) },
+		"a flipped key":  func(files map[string][]byte) { flip(files["key"]) },
+		"a cut store":    func(files map[string][]byte) { files["store.age"] = files["store.age"][:10] },
+		"an empty key":   func(files map[string][]byte) { files["key"] = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := rig.New(t)
+			key := rig.Canary(t, "")
+			if r := w.Command(strings.NewReader(key), "secret", "set", "demo", "--host", host); r.Exit != 0 {
+				t.Fatal(r)
+			}
+			files := storeFiles(t, w)
+			damage(files)
+			for file, data := range files {
+				w.Write(storeDirectory+"/"+file, data, 0o600)
+			}
+			refused(t, w, "store:demo", "demo", key)
+			if r := w.Command(strings.NewReader(rig.Canary(t, "")), "secret", "set", "demo", "--host", host); r.Exit == 0 {
+				t.Error("it was overwritten")
+			}
+			for file, data := range storeFiles(t, w) {
+				if string(data) != string(files[file]) {
+					t.Errorf("%s has changed", file)
+				}
+			}
+		})
+	}
+}
+
+const storeDirectory = "/var/lib/phantom-ns"
+
+// storeFiles are the regular files of the store that are not empty.
+func storeFiles(t *testing.T, w *rig.World) map[string][]byte {
+	t.Helper()
+	files := make(map[string][]byte)
+	err := w.Do(func() error {
+		paths, err := filepath.Glob(storeDirectory + "/*")
+		for _, path := range paths {
+			if data, rerr := os.ReadFile(path); rerr == nil && len(data) > 0 {
+				files[filepath.Base(path)] = data
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// flip is behind what is a comment in the key's file.
+func flip(data []byte) { data[len(data)-10] ^= 1 }
