@@ -114,6 +114,9 @@ func (s *Session) run(conn *net.UnixConn, said *outcome) error {
 	select {
 	case <-s.serving: // what was stored while the session began is fetched again
 	case <-s.closing:
+		if e.Do == doStop {
+			return nil
+		}
 		return net.ErrClosed
 	}
 	switch e.Do {

@@ -5,6 +5,7 @@ package enforcer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,7 +28,7 @@ func StopSession(id string, timeout time.Duration) error {
 		return fmt.Errorf("stop %q: %w", id, ErrNoSession)
 	}
 	defer lock.Close()
-	if _, err := askSession(id, errand{Do: doStop, Timeout: timeout}); err != nil && !isGone(err) {
+	if _, err := askSession(id, errand{Do: doStop, Timeout: timeout}); err != nil && !isGone(err) && !isEnding(err) {
 		return fmt.Errorf("stop %q: %w", id, err)
 	}
 	// The last that a supervisor does is to let go of its lock, whatever ends it.
@@ -53,6 +54,11 @@ func StopSession(id string, timeout time.Duration) error {
 	case <-time.After(timeout + stopGrace):
 		return fmt.Errorf("stop %q: %w", id, ErrNotStopped)
 	}
+}
+
+// isEnding tells that the supervisor ended while it was asked.
+func isEnding(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
 }
 
 // stop asks the agent to end, and makes it after timeout.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -121,8 +122,9 @@ func (e *env) supervise(far *console.Far, uid int) error {
 
 // sessionOf is a session that may not have begun.
 type sessionOf struct {
-	mu      sync.Mutex
-	session *enforcer.Session
+	mu        sync.Mutex
+	session   *enforcer.Session
+	reloading atomic.Bool
 }
 
 func (o *sessionOf) set(s *enforcer.Session) {
@@ -139,12 +141,28 @@ func (o *sessionOf) signal(s syscall.Signal, terminal bool) bool {
 	case o.session == nil:
 		return s == unix.SIGCONT || s == unix.SIGWINCH
 	case isReload(s, terminal):
-		go o.session.Reload() // says itself how it went
+		o.reload()
 	default:
 		// The agent may have ended meanwhile.
 		_ = o.session.Signal(s)
 	}
 	return true
+}
+
+// credentials is where a unit's credentials are (systemd.exec(5)); the daemon
+// hands its own on.
+const credentials = "CREDENTIALS_DIRECTORY"
+
+// reload reads the policy again, unless that is under way.
+func (o *sessionOf) reload() {
+	if o.reloading.Swap(true) {
+		return
+	}
+	session := o.session
+	go func() {
+		defer o.reloading.Store(false)
+		_ = session.Reload() // says itself how it went
+	}()
 }
 
 // memberConfig is what sudo would have made of the request, as far as it may
@@ -155,6 +173,8 @@ func (e *env) memberConfig(r members.Request, far *console.Far, uid int) (enforc
 		Notify: func(line string) { e.say("%s", line) }, Attended: r.Attended,
 		Command: r.Command, Write: r.Write, Streams: &far.Streams, Attendant: far,
 	}
+	// A source that is read as root is not where the member says it is.
+	config.Caller[credentials] = e.getenv(credentials)
 	var err error
 	if config.User, err = enforcer.FindUser(strconv.Itoa(uid), ""); err != nil {
 		return config, err
@@ -171,7 +191,7 @@ func (e *env) memberConfig(r members.Request, far *console.Far, uid int) (enforc
 	}
 	f := runFlags{profile: r.Profile}
 	if r.Policy != "" {
-		f.policy = filepath.Join(members.Policies, r.Policy+".yaml")
+		f.policy = filepath.Join(os.Args[1], r.Policy+".yaml")
 	}
 	read := func(config *enforcer.Config) error { return e.readMemberPolicy(f, config) }
 	if err := read(&config); err != nil {

@@ -322,7 +322,7 @@ func (d *Daemon) openMembers() error {
 	if err != nil {
 		return err
 	}
-	config := members.Config{Group: d.config.Group, Logger: d.log}
+	config := members.Config{Group: d.config.Group, Policies: d.config.Policies, Logger: d.log}
 	if dir := d.config.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
 		config.Env = []string{"CREDENTIALS_DIRECTORY=" + dir}
 	}

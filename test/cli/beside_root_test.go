@@ -137,14 +137,15 @@ func TestExecAtATerminal(t *testing.T) {
 	w := rig.New(t)
 	_, id := idle(t, w, rig.Session{})
 	screen := rig.NewScreen(t)
-	script := "set -m; " + rig.Binary(t) + " exec " + id + ` sh -c 'tty; trap "echo caught" INT; echo ready; until read a; do :; done; echo got $a; stty size; until read b; do :; done; echo end $b; exit 5'; echo stopped; read go; fg >/dev/null; echo status $?`
+	script := "set -m; " + rig.Binary(t) + " exec " + id + ` sh -c 'tty; trap "echo caught" INT; trap "stty size" WINCH; echo ready; until read a; do :; done; echo got $a; until read b; do :; done; echo end $b; exit 5'; echo stopped; read go; fg >/dev/null; echo status $?`
 	p := w.Program(rig.Session{Root: true, Terminal: screen.Near}, "bash", "-c", script)
 	screen.Until("ready\r\n")
 	screen.Key("\x03")
 	screen.Until("caught\r\n")
 	screen.Resize(40, 100)
+	screen.Until("40 100\r\n")
 	screen.Key("hello\r")
-	screen.Until("got hello\r\n40 100\r\n")
+	screen.Until("got hello\r\n")
 	screen.Key("\x1a")
 	screen.Until("stopped\r\n")
 	screen.Key("\n")

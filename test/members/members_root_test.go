@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,11 +44,7 @@ type node struct {
 func newNode(t *testing.T) *node {
 	t.Helper()
 	n := &node{World: rig.New(t), t: t}
-	dir := filepath.Dir(members.Socket)
-	if err := os.Mkdir(dir, 0o755); err == nil {
-		t.Cleanup(func() { os.Remove(dir) })
-	}
-	n.do(func() error { return unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755") })
+	n.own(filepath.Dir(members.Socket))
 	n.do(func() error {
 		f, err := os.OpenFile("/etc/group", os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
@@ -59,6 +56,15 @@ func newNode(t *testing.T) *node {
 	})
 	n.listen()
 	return n
+}
+
+// own gives the world a folder of its own below /run, which it shares.
+func (n *node) own(dir string) {
+	n.t.Helper()
+	if err := os.Mkdir(dir, 0o755); err == nil {
+		n.t.Cleanup(func() { os.Remove(dir) })
+	}
+	n.do(func() error { return unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755") })
 }
 
 func (n *node) do(f func() error) {
@@ -84,7 +90,7 @@ func (n *node) listen() {
 	}
 	out, in := io.Pipe()
 	// Its own: a pipe that supervisors hold open would be waited for.
-	n.daemon = n.Program(rig.Session{Root: true, Stdout: in, Stderr: os.Stderr}, program, members.Socket, rig.Binary(n.t))
+	n.daemon = n.Program(rig.Session{Root: true, Stdout: in, Stderr: os.Stderr, Timeout: 2 * time.Minute}, program, members.Socket, rig.Binary(n.t))
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "listening\n" {
 		n.t.Fatalf("the daemon said %q: %v", line, err)
 	}
@@ -192,6 +198,24 @@ func TestMemberUsesPoliciesByName(t *testing.T) {
 	}
 }
 
+// A source that is read as root is not where the member's environment says.
+func TestMemberChoosesNoFileThatRootReads(t *testing.T) {
+	n := newNode(t)
+	n.own("/run/credentials")
+	n.Write("/run/credentials/other.service/key", []byte("0123456789abcdef0123456789abcdef"), 0o400)
+	n.Write("/etc/phantom-ns/policies/unit.yaml", []byte(strings.Replace(demo, "SOURCE", "systemd:key", 1)), 0o644)
+	r := n.ask(member, rig.Session{Env: []string{"CREDENTIALS_DIRECTORY=/run/credentials/other.service"}}, "--policy", "unit", "echo", "started").Wait()
+	if r.Exit != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "systemd:key") {
+		t.Errorf("got %v", r)
+	}
+}
+
+// demo is a policy with one credential.
+const demo = `version: 1
+credentials:
+  demo: {from: "SOURCE", env: [DEMO_KEY], hosts: [api.demo.test], inject: [bearer], allow: ["GET *"]}
+`
+
 // A registry that the member's own configuration names is no way out.
 func TestMembersConfigurationOpensNothing(t *testing.T) {
 	n := newNode(t)
@@ -257,7 +281,7 @@ func (n *node) wait(s rig.Session, script string) *rig.Process {
 func TestMemberAtATerminal(t *testing.T) {
 	n := newNode(t)
 	screen := rig.NewScreen(t)
-	script := "set -m; " + rig.Binary(t) + ` run sh -c 'tty; trap "echo caught" INT; echo ready; until read a; do :; done; echo got $a; stty size; until read b; do :; done; echo end $b; echo change >.envrc; exit 5'; echo status $?; read go; fg >/dev/null; echo status $?; stty -a`
+	script := "set -m; " + rig.Binary(t) + ` run sh -c 'tty; trap "echo caught" INT; trap "stty size" WINCH; echo ready; until read a; do :; done; echo got $a; until read b; do :; done; echo end $b; echo change >.envrc; exit 5'; echo status $?; read go; fg >/dev/null; echo status $?; stty -a`
 	p := n.Program(rig.Session{As: member, Terminal: screen.Near}, "bash", "-c", script)
 	if seen := screen.Until("ready\r\n"); !strings.Contains(seen, "/dev/pts/0\r\n") {
 		t.Errorf("saw %q", seen)
@@ -265,8 +289,9 @@ func TestMemberAtATerminal(t *testing.T) {
 	screen.Key("\x03")
 	screen.Until("caught\r\n")
 	screen.Resize(40, 100)
+	screen.Until("40 100\r\n")
 	screen.Key("hello\r")
-	screen.Until("got hello\r\n40 100\r\n")
+	screen.Until("got hello\r\n")
 	screen.Key("\x1a")
 	screen.Until("status 148\r\n") // 128 + SIGTSTP
 	screen.Key("\n")

@@ -28,8 +28,8 @@ const Socket = "/run/phantom-ns-node/run.sock"
 // Group is whose members may ask, where the daemon is not told another.
 const Group = "phantom-ns"
 
-// SupervisorStage is argv[0] of the supervisor of a member's session. The
-// member's socket is its descriptor ConnectionFD.
+// SupervisorStage is argv[0] of the supervisor of a member's session; the folder
+// of policies is argv[1], and the member's socket its descriptor ConnectionFD.
 const SupervisorStage = "phantom-ns: supervisor"
 
 // ConnectionFD is where a supervisor finds the member's socket.
@@ -45,6 +45,7 @@ const (
 // Config is what Serve needs.
 type Config struct {
 	Group      string   // empty: Group
+	Policies   string   // the folder of those that members name; empty: Policies
 	Executable string   // of supervisors; empty: /proc/self/exe
 	Env        []string // of supervisors: CREDENTIALS_DIRECTORY, where the service has credentials
 	Logger     *slog.Logger
@@ -118,7 +119,7 @@ func (s *server) start(conn *net.UnixConn) (*exec.Cmd, error) {
 	}
 	defer file.Close()
 	cmd := &exec.Cmd{
-		Path: cmp.Or(s.config.Executable, "/proc/self/exe"), Args: []string{SupervisorStage},
+		Path: cmp.Or(s.config.Executable, "/proc/self/exe"), Args: []string{SupervisorStage, cmp.Or(s.config.Policies, Policies)},
 		Env: append([]string{}, s.config.Env...), Dir: "/", Stderr: os.Stderr, ExtraFiles: []*os.File{file},
 		// Not the daemon's: what ends its session's processes leaves them alone.
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
