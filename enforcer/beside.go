@@ -107,7 +107,7 @@ func (s *Session) serveBeside(conn *net.UnixConn) {
 	program := make(chan *sandbox.Program, 1)
 	go func() {
 		defer left() // ends the program
-		s.passSignals(far, program)
+		passSignals(far, program, left)
 	}()
 	status, err := s.runBeside(gone, request, far, program)
 	if err != nil {
@@ -148,8 +148,9 @@ func (v *visitors) Close() error {
 
 var errBadRequest = errors.New("no request for a program")
 
-// passSignals sends what the person sends, when there is a program.
-func (s *Session) passSignals(far *console.Far, program <-chan *sandbox.Program) {
+// passSignals hands what the person sends to the program. One that has not
+// begun is called off.
+func passSignals(far *console.Far, program <-chan *sandbox.Program, callOff func()) {
 	var running *sandbox.Program
 	far.Listen(func(sig syscall.Signal) {
 		if running == nil {
@@ -158,8 +159,11 @@ func (s *Session) passSignals(far *console.Far, program <-chan *sandbox.Program)
 			default:
 			}
 		}
-		if running != nil {
+		switch {
+		case running != nil:
 			_ = running.Signal(sig) // it may have ended
+		case sig != unix.SIGCONT && sig != unix.SIGWINCH:
+			callOff()
 		}
 	})
 }

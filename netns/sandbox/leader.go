@@ -49,6 +49,8 @@ type leader struct {
 func LeaderMain() {
 	// The program dies with the thread that forked it.
 	runtime.LockOSThread()
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	l := &leader{pid1: pid1{control: -1, slave: -1, stage: StageStart}}
 	if err := l.start(); err != nil {
 		// Without a reader there is nobody to tell.
@@ -58,7 +60,7 @@ func LeaderMain() {
 		os.Exit(1)
 	}
 	unix.Close(reportFD)
-	os.Exit(l.lead())
+	os.Exit(l.lead(signals))
 }
 
 // start executes the program.
@@ -96,9 +98,7 @@ func (l *leader) start() error {
 }
 
 // lead waits for the program. A signal that it is sent is the program's.
-func (l *leader) lead() int {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+func (l *leader) lead(signals <-chan os.Signal) int {
 	go func() {
 		for s := range signals {
 			unix.Kill(-l.pid, s.(syscall.Signal)) // it may have ended

@@ -46,12 +46,12 @@ func openTerminalRelay(file, master *os.File, input bool) (*terminalRelay, error
 		signals: make(chan os.Signal, 8), ready: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	signal.Notify(t.signals, unix.SIGWINCH, unix.SIGCONT)
-	t.output.Go(t.write)
 	go t.watch()
 	if input {
 		go t.read()
 		t.resume()
 	}
+	t.output.Go(t.write) // who sees it types to the program
 	return t, nil
 }
 
