@@ -78,9 +78,9 @@ func TestProgramIsBesideTheAgent(t *testing.T) {
 	r := newRig(t)
 	output := newCapture(t)
 	r.config.Stdout = output.in
-	must(t, r.start("sh", "-c", "trap 'echo caught; exit 5' TERM; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done >spaces; while :; do sleep 1000 & wait; done"))
+	must(t, r.start("sh", "-c", "trap 'echo caught; exit 5' TERM; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done >new; echo $$ >pid; mv new spaces; while :; do sleep 1000 & wait; done"))
 	go r.child.Wait()
-	script := "until test -s spaces; do sleep 0.01; done; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done | cmp - spaces && echo same; kill -TERM $(cat /proc/[0-9]*/stat | awk '$4 == 1 && $2 == \"(sh)\" {print $1}')"
+	script := "until test -e spaces; do :; done; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done | cmp - spaces && echo same; kill -TERM $(cat pid)"
 	if text, status := r.beside("sh", "-c", script); !strings.HasPrefix(text, "same\n") || status.Code != 0 && status.Signal != unix.SIGKILL {
 		t.Errorf("wrote %q and ended with %+v", text, status)
 	}
