@@ -22,7 +22,7 @@ import (
 const hookTimeout = 40 // seconds
 
 // sealedLink names the attachment of a container without an interface.
-const sealedLink = "phantom0"
+const sealedLink = "eth0"
 
 // hookOf describes this program as a hook of a container.
 func (e environment) hookOf(c oci.Command, verb string) oci.Hook {
