@@ -56,7 +56,7 @@ func checkNames(a *skel.CmdArgs) error {
 		return environment("CNI_CONTAINERID", "%.80q cannot be one", a.ContainerID)
 	case !api.ValidInterface(a.IfName):
 		return environment("CNI_IFNAME", "%.80q cannot be one", a.IfName)
-	case !filepath.IsAbs(a.Netns):
+	case !filepath.IsAbs(a.Netns) || len(a.Netns) >= syscall.PathMax:
 		return environment("CNI_NETNS", "%.80q is not an absolute path", a.Netns)
 	}
 	return nil

@@ -33,6 +33,7 @@ func TestK3WhatIsWrongHasItsCode(t *testing.T) {
 		{"no container", invoke("ADD", good).with("CNI_CONTAINERID", ""), 4, "CNI_CONTAINERID"},
 		{"no namespace", invoke("ADD", good).with("CNI_NETNS", ""), 4, "CNI_NETNS"},
 		{"relative namespace", invoke("ADD", good).with("CNI_NETNS", "netns/box"), 4, "CNI_NETNS"},
+		{"namespace that is too long", invoke("ADD", good).with("CNI_NETNS", "/"+strings.Repeat("a", 4095)), 4, "CNI_NETNS"},
 		{"no interface", invoke("ADD", good).with("CNI_IFNAME", ""), 4, "CNI_IFNAME"},
 		{"interface that is too long", invoke("ADD", good).with("CNI_IFNAME", strings.Repeat("e", 16)), 4, "interface name"},
 		{"interface of another folder", invoke("ADD", good).with("CNI_IFNAME", ".."), 4, "interface name"},

@@ -5,6 +5,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/bpf"
@@ -66,6 +67,9 @@ func (d *Daemon) usable(name string) (*nodePolicy, error) {
 
 func (d *Daemon) attachReserved(a api.Attachment, p *nodePolicy) (*session, saved, error) {
 	ns, err := netns.Open(a.Namespace)
+	if errors.Is(err, fs.ErrPermission) { // some hosts close PID 1's to root
+		err = refuse(api.CodeNotNamespace, "%w", err)
+	}
 	if err != nil {
 		return nil, saved{}, err
 	}
