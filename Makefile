@@ -110,6 +110,11 @@ install:
 	install -D -m 0755 build/phantom-ns $(DESTDIR)$(PREFIX)/bin/phantom-ns
 	install -D -m 0755 build/phantom-runc $(DESTDIR)$(PREFIX)/bin/phantom-runc
 	install -D -m 0755 build/phantom-cni $(DESTDIR)$(CNIDIR)/phantom-cni
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
+	sed 's#/usr/local/#$(PREFIX)/#' packaging/systemd/phantom-ns.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/phantom-ns.service
+	install -m 0644 packaging/systemd/phantom-ns.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0644 packaging/systemd/phantom-ns.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/phantom-ns.conf
+	install -m 0644 packaging/systemd/phantom-ns.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/phantom-ns.conf
 
 clean:
 	rm -rf build

@@ -40,9 +40,9 @@ type Config struct {
 	Logger  *slog.Logger
 }
 
-// maxSessions bounds the sessions of a node. Kubernetes stops at some hundred
+// MaxSessions bounds the sessions of a node. Kubernetes stops at some hundred
 // pods; an empty entry costs nothing.
-const maxSessions = 16384
+const MaxSessions = 16384
 
 func (c Config) withDefaults() Config {
 	c.Policies = cmp.Or(c.Policies, PoliciesDir)

@@ -179,7 +179,7 @@ func (d *Daemon) openKernel() error {
 		return fmt.Errorf("open cgroup: %w", err)
 	}
 	defer root.Close()
-	if d.programs, err = bpf.OpenNode(d.config.Pins, root, maxSessions); err != nil {
+	if d.programs, err = bpf.OpenNode(d.config.Pins, root, MaxSessions); err != nil {
 		return err
 	}
 	d.undo.push(d.programs.Close)

@@ -33,13 +33,14 @@ type manager struct {
 	mu      sync.Mutex
 	kept    map[string][]*os.File
 	stopped sync.WaitGroup
+	under   []string // a program that starts the daemon, and its arguments before that
 }
 
 // manage stops the rig's daemon and goes on under a manager.
-func (b *bed) manage() *manager {
+func (b *bed) manage(under ...string) *manager {
 	b.Helper()
 	b.node.Stop()
-	m := &manager{bed: b, told: make(chan string, 1024), kept: map[string][]*os.File{}}
+	m := &manager{bed: b, under: under, told: make(chan string, 1024), kept: map[string][]*os.File{}}
 	path := filepath.Join(b.node.Dir, "manager")
 	var err error
 	if m.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
@@ -160,7 +161,7 @@ func (m *manager) start() {
 			"NOTIFY_SOCKET=" + m.notify.LocalAddr().String(),
 			"LISTEN_FDS=" + fmt.Sprint(len(files)), "LISTEN_FDNAMES=" + strings.Join(names, ":"),
 		},
-	}, "sh", append([]string{"-c", `LISTEN_PID=$$; export LISTEN_PID; exec "$@"`, "sh", rig.Binary(m.T)}, m.node.Args()...)...)
+	}, "sh", slices.Concat([]string{"-c", `LISTEN_PID=$$; export LISTEN_PID; exec "$@"`, "sh"}, m.under, []string{rig.Binary(m.T)}, m.node.Args())...)
 	<-m.told
 }
 
@@ -235,4 +236,41 @@ func (t *traffic) failures() (other []string) {
 		}
 	}
 	return other
+}
+
+// The unit takes nothing away that the daemon needs.
+func TestTheUnitsRightsAreEnough(t *testing.T) {
+	unit := readUnit(t, "phantom-ns.service")
+	set := "-all"
+	for _, name := range strings.Fields(unit["Service.CapabilityBoundingSet"][0]) {
+		if name != "CAP_SYS_RESOURCE" || hasResource() {
+			set += ",+" + strings.ToLower(strings.TrimPrefix(name, "CAP_"))
+		}
+	}
+	b := newBed(t)
+	b.newStranger()
+	m := b.manage("setpriv", "--bounding-set="+set)
+	sealed, plugged := b.newPod("web"), b.newPod("other")
+	plugged.plug("10.99.0.2")
+	for _, p := range []*pod{sealed, plugged} {
+		p.attach()
+		p.swaps()
+		p.stands()
+	}
+	m.end(syscall.SIGTERM)
+	m.start()
+	for _, p := range []*pod{sealed, plugged} {
+		p.swaps()
+		p.detach()
+	}
+	if r := m.end(syscall.SIGTERM); r.Exit != 0 {
+		t.Errorf("it ended with %v", r)
+	}
+}
+
+// hasResource tells whether this machine's root has CAP_SYS_RESOURCE; without
+// it setpriv cannot keep it.
+func hasResource() bool {
+	has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
+	return err == nil && has == 1
 }
