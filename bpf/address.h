@@ -21,10 +21,19 @@ static __always_inline bool is_mapped(const struct address *a)
 	return !a->word[0] && !a->word[1] && a->word[2] == MAPPED_PREFIX;
 }
 
+/* 0 for equal ones. Hidden from the compiler, which would make a branch of every use. */
+static __always_inline __u64 difference_of(const struct address *a, const struct address *b)
+{
+	__u64 difference = (a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) |
+			   (a->word[3] ^ b->word[3]);
+
+	asm volatile("" : "+r"(difference));
+	return difference;
+}
+
 static __always_inline bool is_equal(const struct address *a, const struct address *b)
 {
-	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] &&
-	       a->word[3] == b->word[3];
+	return !difference_of(a, b);
 }
 
 /* 127.0.0.0/8 in either notation, or ::1. */

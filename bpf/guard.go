@@ -20,6 +20,9 @@ func (o *Object) loadFence(sessions uint32) error {
 	if err != nil {
 		return err
 	}
+	if err := spec.Variables[fenceVarShared].Set(true); err != nil {
+		return fmt.Errorf("set shared: %w", err)
+	}
 	sizeMaps(spec, sessions)
 	m := &o.objects.redirectMaps
 	err = spec.LoadAndAssign(&o.fence, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{

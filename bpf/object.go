@@ -33,6 +33,7 @@ type Options struct {
 // Object owns the loaded programs, their maps and, once attached, their links. It is safe for concurrent use.
 type Object struct {
 	legacy     bool
+	shared     bool // among other sessions and strangers
 	objects    redirectObjects
 	handshakes *ebpf.MapSpec // of one session's in-flight map
 	flows      *ebpf.MapSpec // of one pod's inbound flows
@@ -108,6 +109,7 @@ func (o *Object) spec(options Options) (*ebpf.CollectionSpec, error) {
 	if err := spec.Variables[redirectVarShared].Set(options.Shared); err != nil {
 		return nil, fmt.Errorf("set shared: %w", err)
 	}
+	o.shared = options.Shared
 	sizeMaps(spec, options.Sessions)
 	o.handshakes = spec.Maps[redirectMapInflight].InnerMap
 	o.flows = spec.Maps[redirectMapInbounds].InnerMap

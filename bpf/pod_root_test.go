@@ -45,7 +45,7 @@ func noteFlows(t *testing.T, objects *verdictObjects, protocol uint32, peers ...
 }
 
 func TestPodConnectIsJudged(t *testing.T) {
-	objects := newJudge(t, false)
+	objects := newJudge(t, true)
 	noteFlows(t, objects, tcp, "192.0.2.9:4000")
 	for _, test := range []struct {
 		to    string
@@ -85,7 +85,7 @@ func TestPodConnectIsJudged(t *testing.T) {
 }
 
 func TestPodDatagramIsJudged(t *testing.T) {
-	objects := newJudge(t, false)
+	objects := newJudge(t, true)
 	noteFlows(t, objects, udp, "192.0.2.9:4000", "[2001:db8::9]:4000")
 	for _, test := range []struct {
 		to           string
@@ -128,7 +128,7 @@ func TestPodDatagramIsJudged(t *testing.T) {
 
 // What nftables has rewritten arrives at the stub's port, on lo.
 func TestPodPacketOnLoopback(t *testing.T) {
-	objects := newJudge(t, false)
+	objects := newJudge(t, true)
 	for to, want := range map[string]Reason{
 		"127.0.0.1:982": ReasonPass, pod4 + ":982": ReasonPass, "[::1]:982": ReasonPass, "192.0.2.9:4000": ReasonUDP,
 	} {
@@ -139,7 +139,7 @@ func TestPodPacketOnLoopback(t *testing.T) {
 }
 
 func TestPodPacketOnItsLink(t *testing.T) {
-	objects := newJudge(t, false)
+	objects := newJudge(t, true)
 	noteFlows(t, objects, tcp, "192.0.2.9:4000")
 	for _, test := range []struct {
 		name   string
@@ -168,7 +168,7 @@ func TestPodPacketOnItsLink(t *testing.T) {
 
 // Without a fence the hooks leave datagrams to nftables, and streams where they are.
 func TestUnfencedPod(t *testing.T) {
-	objects := newJudge(t, false)
+	objects := newJudge(t, true)
 	q := podQuestion(verdictRuleRULE_DATAGRAM, udp, 5, "8.8.8.8:443")
 	q.Session.Unfenced = 1
 	if got := ask(t, objects, q); got != ReasonPass {

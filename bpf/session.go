@@ -47,7 +47,7 @@ func (o *Object) AddSession(cookie uint64, session Session) error {
 	if o.legacy && session.Pod {
 		return fmt.Errorf("add session: pods: %w", ErrNotSupported)
 	}
-	value, prefixes, err := session.encode(key)
+	value, prefixes, err := o.encode(key, session)
 	if err != nil {
 		return fmt.Errorf("add session: %w", err)
 	}
@@ -71,7 +71,7 @@ func (o *Object) SetSession(cookie uint64, session Session) error {
 	if err != nil {
 		return fmt.Errorf("set session: %w", err)
 	}
-	value, prefixes, err := session.encode(key)
+	value, prefixes, err := o.encode(key, session)
 	if err != nil {
 		return fmt.Errorf("set session: %w", err)
 	}
@@ -243,6 +243,14 @@ func (o *Object) key(cookie uint64) (uint64, error) {
 		return 0, errors.New("network namespace cookie is 0")
 	}
 	return cookie, nil
+}
+
+// encode holds that an object whose programs skip the rules of pods has none.
+func (o *Object) encode(key uint64, session Session) (*redirectSession, []redirectPrefix, error) {
+	if !o.shared && (session.Pod || len(session.Own) > 0) {
+		return nil, nil, errors.New("a pod, or addresses beside those of lo, where programs are not shared")
+	}
+	return session.encode(key)
 }
 
 func (s *Session) encode(key uint64) (*redirectSession, []redirectPrefix, error) {

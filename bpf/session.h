@@ -64,6 +64,12 @@ static __always_inline bool is_stranger(const struct session *session)
 	return shared && !session;
 }
 
+/* There are pods among the sessions of a node alone; the verifier skips their rules in other objects. */
+static __always_inline bool is_pod(const struct session *session)
+{
+	return shared && session->pod;
+}
+
 static __always_inline bool is_declared(__u64 netns, const struct address *to)
 {
 	struct prefix key = {
@@ -76,12 +82,22 @@ static __always_inline bool is_declared(__u64 netns, const struct address *to)
 	return bpf_map_lookup_elem(&prefixes, &key) != NULL;
 }
 
+/*
+ * Without a branch for each address, of which the verifier would follow every one in turn. A namespace that is alone with
+ * its programs has the two addresses of lo.
+ */
 static __always_inline bool is_assigned(const struct session *session, const struct address *address)
 {
-	for (int i = 0; i < OWN_ADDRESSES && !is_unspecified(&session->own[i]); i++)
-		if (is_equal(address, &session->own[i]))
-			return true;
-	return false;
+	__u64 same = 0;
+
+	if (is_unspecified(address))
+		return false;
+	for (int i = 0; i < OWN_ADDRESSES && (shared || i < 2); i++) {
+		__u64 difference = difference_of(address, &session->own[i]);
+
+		same |= (difference - 1) >> 63;
+	}
+	return same;
 }
 
 /* Addresses on which the agent may run servers of its own. */

@@ -30,7 +30,7 @@ static __always_inline bool may_leave(const struct session *session, const struc
 		.protocol = request->protocol,
 	};
 
-	if (!session->pod)
+	if (!is_pod(session))
 		return false;
 	return session->unfenced || inbound_of(request->netns, &peer, bpf_ktime_get_boot_ns());
 }
@@ -38,7 +38,7 @@ static __always_inline bool may_leave(const struct session *session, const struc
 /* Straight to the DNS stub of a pod, which answers on a port of its own what nftables sends there from port 53. */
 static __always_inline bool is_stub(const struct session *session, const struct origin *origin)
 {
-	return session->stub_port && origin->port == session->stub_port && is_own(session, &origin->to);
+	return is_pod(session) && session->stub_port && origin->port == session->stub_port && is_own(session, &origin->to);
 }
 
 static __always_inline bool is_elsewhere(const struct request *request)
@@ -102,7 +102,7 @@ static __always_inline enum reason judge_local(const struct session *session, co
 static __always_inline enum reason
 judge_departure(const struct session *session, const struct request *request, bool plain, bool starts)
 {
-	if (!session || !session->pod)
+	if (!session || !is_pod(session))
 		return REASON_INTERFACE;
 	if (session->unfenced)
 		return REASON_PASS;

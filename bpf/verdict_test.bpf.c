@@ -50,7 +50,7 @@ int judge(struct __sk_buff *skb)
 		return judge_socket(question.family, question.type, question.request.protocol);
 	if (!question.known)
 		session = NULL;
-	if (is_stranger(session))
+	if (question.rule < RULE_LOCAL && is_stranger(session)) /* egress knows a session's socket without the session */
 		return REASON_PASS;
 	if (question.rule == RULE_CONNECT)
 		return session ? judge_connect(session, &question.request) : judge_connect(NULL, &question.request);
