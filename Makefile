@@ -47,6 +47,7 @@ unit:
 # Modules of their own: what they compare with is no dependency of the product.
 modules:
 	cd test/cdi && go vet ./... && go test -count 1 ./...
+	cd test/cni/cri && go vet -tags containers ./...
 
 # One package at a time: root tests look at what the whole machine holds.
 root: build
@@ -63,6 +64,7 @@ bench: build
 	go build -trimpath -buildvcs=false -o build/bench ./test/bench
 	build/bench
 	go test -tags $(TAGS),root -run "^$$$$" -bench Connect -benchtime 2000x ./test/redirect
+	go test -tags $(TAGS),root -run "^$$$$" -bench ADD -benchtime 50x ./test/cni
 	go test -tags $(TAGS) -run "^$$$$" -bench 'KeepAlive|Throughput|FirstToken' -benchtime 3000x ./proxy
 	go test -tags $(TAGS) -run "^$$$$" -bench Idle -benchtime 1x ./proxy
 	go test -tags $(TAGS) -run "^$$$$" -bench 'Scan|Reader' ./proxy/scrub
@@ -87,10 +89,12 @@ agents:
 	bash test/setup/install.sh agents browser
 	go test -tags $(TAGS),agents -p 1 -count 1 -timeout $(TIMEOUT) ./test/agents/...
 
-# podman, containerd and Docker, with the guide's own lines.
+# podman, containerd and Docker, with the guide's own lines; pods of Kubernetes'
+# runtime interface.
 containers: build
 	bash test/setup/install.sh containers
 	go test -tags $(TAGS),containers -count 1 -timeout $(TIMEOUT) ./test/containers/...
+	cd test/cni/cri && go test -tags $(TAGS),containers -count 1 -timeout $(TIMEOUT) ./...
 
 # The README's first steps as a new user of a new Debian, typed at a terminal.
 newcomer:

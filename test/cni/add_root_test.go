@@ -12,13 +12,16 @@ import "testing"
 func BenchmarkADD(b *testing.B) {
 	n := newNode(b)
 	bridge := n.first("bridge", families["IPv4"])
-	for name, plugins := range map[string][]string{
-		"sealed":       {n.ours(underWeb)},
-		"after bridge": {bridge, n.ours(underWeb)},
-		"bridge alone": {bridge},
+	for _, chain := range []struct {
+		name    string
+		plugins []string
+	}{
+		{"sealed", []string{n.ours(underWeb)}},
+		{"after bridge", []string{bridge, n.ours(underWeb)}},
+		{"bridge alone", []string{bridge}},
 	} {
-		b.Run(name, func(b *testing.B) {
-			l := n.list(b, "1.0.0", "bench", plugins...)
+		b.Run(chain.name, func(b *testing.B) {
+			l := n.list(b, "1.0.0", "bench", chain.plugins...)
 			for b.Loop() {
 				b.StopTimer()
 				c := n.newContainer(b)
