@@ -143,11 +143,23 @@ func (d *Daemon) reopen(parts []saved) *netns.Namespace {
 	return nil
 }
 
-// dropGone removes what is left of a session whose namespace is gone.
+// dropGone removes what is left of a session whose namespace is gone, or at least
+// its path: as in unguard, the host's ends of its links go down before what holds
+// a process that may still live inside.
 func (d *Daemon) dropGone(parts []saved, kept *sandbox.Listeners) {
 	cookie := parts[0].Cookie
 	d.tell(d.manager.Forget(storeName(cookie)))
-	errs := []error{d.programs.Unguard(cookie), d.programs.RemoveSession(cookie)}
+	var errs []error
+	for _, what := range parts {
+		for _, link := range what.HostLinks {
+			errs = append(errs, netns.SetDown(link))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		d.log.Error("a session's links stay, and so does what holds them", "container", parts[0].Attachment.Container, "error", err)
+		return
+	}
+	errs = append(errs, d.programs.Unguard(cookie), d.programs.RemoveSession(cookie))
 	if kept != nil {
 		errs = append(errs, kept.Close())
 	}
