@@ -199,6 +199,7 @@ func (p *policyStage) keepLogin(ctx context.Context, name string, login mint.Log
 	if err := p.leases.keep(ctx, name, login); err != nil {
 		return err
 	}
+	p.callbacks.done(name)
 	p.log.Warn("a login was made in the session, and is stored", "credential", name)
 	return nil
 }

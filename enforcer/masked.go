@@ -26,6 +26,7 @@ const maskDeadline = 10 * time.Second
 type masking struct {
 	request *os.File
 	reply   *os.File
+	logins  []mask.Login // found, once the helper has answered
 }
 
 // looked is what lookForCredentials found.
@@ -141,6 +142,7 @@ func (s *Session) covers() ([]sandbox.Cover, error) {
 	for _, warning := range reply.Warnings {
 		s.config.Notify(strings.Map(printable, warning))
 	}
+	s.masking.logins = reply.Logins
 	written := s.realPaths(s.around.state)
 	var all []sandbox.Cover
 	for _, c := range reply.Covers {

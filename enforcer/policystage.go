@@ -42,6 +42,7 @@ type policyStage struct {
 	authority *ca.Authority
 	group     *proxy.Group
 	leases    leases
+	callbacks callbacks
 
 	renewing sync.Mutex // guards what is below, and orders renewals
 	// credentials are all that an agent has a placeholder for, by name, whether

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/phantom-ns/phantom-ns/proxy/mask"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
@@ -226,15 +227,11 @@ func profileEnviron(spec *policy.Session) []string {
 	return env
 }
 
-// tellProfile says first how to give the agent what it cannot do without, then
-// what else was found.
+// tellProfile says what the profile found around the session.
 func (s *Session) tellProfile(spec *policy.Session) {
 	p := s.config.Profile
 	if p == nil {
 		return
-	}
-	if len(p.Credentials) > 0 && len(spec.Credentials) == 0 {
-		s.config.Notify(nothingStored(p))
 	}
 	if p.Notice != "" && len(spec.Credentials) == 0 && len(s.config.Allow) == 0 && s.config.Policy == nil {
 		s.config.Notify(p.Notice)
@@ -242,6 +239,38 @@ func (s *Session) tellProfile(spec *policy.Session) {
 	for _, line := range s.around.told {
 		s.config.Notify(line)
 	}
+}
+
+// tellCredentials says how to give the agent what it cannot do without. A login
+// that its tool has left on the disk is named and not taken: the proxy would
+// refresh it, and what the service then gives in its place has to be stored.
+func (s *Session) tellCredentials(spec *policy.Session) {
+	p := s.config.Profile
+	if p == nil || len(spec.Logins) > 0 {
+		return
+	}
+	var there []mask.Login
+	if s.masking != nil {
+		there = unusedLogins(p, spec, s.masking.logins)
+	}
+	for _, l := range there {
+		s.config.Notify(fmt.Sprintf("profile %s: the login in %s is not in use; store it: sudo phantom-ns secret set %s --from-file %s", p.Name, l.File, l.Provider, l.File))
+	}
+	if len(there) == 0 && len(p.Credentials) > 0 && len(spec.Credentials) == 0 {
+		s.config.Notify(nothingStored(p))
+	}
+}
+
+// unusedLogins are those on the disk that the profile could use, where the
+// session has neither them nor the key that is used instead.
+func unusedLogins(p *policy.Profile, spec *policy.Session, there []mask.Login) []mask.Login {
+	return slices.DeleteFunc(slices.Clone(there), func(l mask.Login) bool {
+		kept := policy.LoginOf(l.Provider)
+		return kept == nil || !slices.Contains(p.Credentials, l.Provider) ||
+			slices.ContainsFunc(spec.Credentials, func(c policy.Credential) bool {
+				return c.Provider == l.Provider || kept.Instead != "" && c.Provider == kept.Instead
+			})
+	})
 }
 
 func nothingStored(p *policy.Profile) string {

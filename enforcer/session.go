@@ -286,6 +286,7 @@ func (s *Session) launch(spec *policy.Session) error {
 	if err != nil {
 		return err
 	}
+	s.tellCredentials(spec)
 	var covered []string
 	for _, c := range covers {
 		covered = append(covered, c.Path)

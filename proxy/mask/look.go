@@ -204,6 +204,9 @@ func (f *found) cover(have credentials) Reply {
 			for _, field := range out.absent {
 				f.warn("%q has no field %q", p.path, field)
 			}
+			if out.login != "" {
+				reply.Logins = append(reply.Logins, Login{Provider: out.login, File: p.named})
+			}
 			if !out.changed {
 				continue // nothing in it is secret
 			}

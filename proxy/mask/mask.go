@@ -136,6 +136,7 @@ type outcome struct {
 	copy    []byte
 	changed bool     // else the copy is the file
 	absent  []string // fields that the policy names and the file lacks
+	login   string   // provider of the login in it; "" where it has none
 }
 
 // apply makes the copy of a file.
@@ -157,6 +158,7 @@ func apply(name string, data []byte, secrets []secret, have credentials) (outcom
 	var edits []edit
 	var dropped []string
 	found := make([]bool, len(secrets))
+	out := outcome{}
 	for _, at := range fields {
 		i, host := match(secrets, at)
 		if i < 0 || at.kind == text && at.value == "" || isReference(name, at.value) {
@@ -165,10 +167,12 @@ func apply(name string, data []byte, secrets []secret, have credentials) (outcom
 		if found[i] = true; len(edits) == maxEdits {
 			return outcome{}, errMany
 		}
+		if login, ok := strings.CutSuffix(secrets[i].Provider, policy.LoginRefreshField); ok && at.kind == text {
+			out.login = login
+		}
 		edits = append(edits, f.edit(at, secrets[i].FileSecret, host, have))
 		dropped = append(dropped, at.value, string(data[at.at.start:at.at.end]))
 	}
-	out := outcome{}
 	for i, s := range secrets {
 		if s.declared && !found[i] {
 			out.absent = append(out.absent, "/"+strings.Join(s.Field, "/"))

@@ -55,6 +55,14 @@ type File struct {
 type Reply struct {
 	Covers   []Cover  `json:"covers"`
 	Warnings []string `json:"warnings"` // for the person at the terminal
+	Logins   []Login  `json:"logins,omitempty"`
+}
+
+// Login says that a tool keeps the login of a subscription in a file, and no
+// more about it.
+type Login struct {
+	Provider string `json:"provider"`
+	File     string `json:"file"` // as the table has it, below ~/
 }
 
 // maxReply bounds an answer, in bytes.

@@ -119,7 +119,7 @@ func (s *Session) addLogins(names []string) error {
 			}}},
 		})
 		if l.Callback != 0 {
-			s.Publish = append(s.Publish, Publish{Listen: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), l.Callback), Port: l.Callback, Rule: ruleLogin})
+			s.Publish = append(s.Publish, Publish{Listen: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), l.Callback), Port: l.Callback, Login: name, Rule: ruleLogin})
 		}
 	}
 	return nil
@@ -142,16 +142,22 @@ const (
 	LoginRefresh = ".refresh_token"
 )
 
+// Fields of a tool's file that hold parts of a login, in the table of masked
+// files: these stand behind the provider's name.
+const (
+	LoginIDField      = "-id"
+	LoginRefreshField = "-refresh"
+)
+
 // LoginCredentials are what the masked copy of a tool's file may hold beside
-// the credential c itself: by the provider's name with "-id" and "-refresh".
-// They are sent nowhere.
+// the credential c itself. They are sent nowhere.
 func LoginCredentials(c Credential) []Credential {
 	if LoginOf(c.Provider) == nil {
 		return nil
 	}
 	return []Credential{
-		{Name: c.Name + LoginID, Source: c.Source, Provider: c.Provider + "-id", Hosts: c.Hosts, Rule: c.Rule},
-		{Name: c.Name + LoginRefresh, Source: c.Source, Provider: c.Provider + "-refresh", Hosts: c.Hosts, Rule: c.Rule},
+		{Name: c.Name + LoginID, Source: c.Source, Provider: c.Provider + LoginIDField, Hosts: c.Hosts, Rule: c.Rule},
+		{Name: c.Name + LoginRefresh, Source: c.Source, Provider: c.Provider + LoginRefreshField, Hosts: c.Hosts, Rule: c.Rule},
 	}
 }
 

@@ -115,8 +115,9 @@ type Forward struct {
 
 // Publish is a port of the agent's that is reached from the host's loopback.
 type Publish struct {
-	Listen netip.AddrPort `json:"listen"` // of the host
-	Port   uint16         `json:"port"`   // the agent's
+	Listen netip.AddrPort `json:"listen"`          // of the host
+	Port   uint16         `json:"port"`            // the agent's
+	Login  string         `json:"login,omitempty"` // the credential whose login it is for; "" where it is the policy's own
 	Rule   string         `json:"rule"`
 }
 

@@ -7,11 +7,13 @@ package logins
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,39 +106,94 @@ func TestLoginIsAsked(t *testing.T) {
 	}
 }
 
-// TestLoginCallback: the browser outside reaches the port at which Codex waits.
-func TestLoginCallback(t *testing.T) {
-	w := rig.New(t)
-	said, says := io.Pipe()
-	p := w.Start(rig.Session{Stdout: says, Flags: []string{"--login", "codex"}, Args: []string{"python3", "-c", `
-import http.server
+// callbackTool logs in as Codex does: the browser's answer comes in one
+// connection, and the page that says so is asked for in another.
+const callbackTool = `
+import http.server, json, subprocess
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(b"thank you"); print("code", self.path, flush=True)
+        if self.path.startswith("/auth/callback?code="):
+            body = json.dumps({"grant_type": "authorization_code", "code": self.path.split("=")[1], "client_id": "c"})
+            out = subprocess.run(["curl", "-sS", "-H", "Content-Type: application/json", "-d", body, "https://auth.openai.com/oauth/token"], capture_output=True, text=True)
+            print("exchanged", sorted(json.loads(out.stdout)), flush=True)
+        self.send_response(200); self.end_headers(); self.wfile.write(b"thank you for " + self.path.encode())
     def log_message(self, *a): pass
 s = http.server.HTTPServer(("127.0.0.1", 1455), H)
 print("ready", flush=True)
-s.handle_request()
-`}})
+s.handle_request(); s.handle_request(); s.server_close()
+print("closed", flush=True)
+input()
+`
+
+// TestLoginCallback: the browser outside reaches the port at which Codex waits,
+// and the page after that; with the login stored and Codex's server gone the
+// port is the host's again, while the session goes on.
+func TestLoginCallback(t *testing.T) {
+	s := newStay(t, codexAPI, codexToken, func(kind string) string {
+		if kind == "refresh" {
+			return rig.CanaryOf(t, "rt_", 90)
+		}
+		return jwt(t, fmt.Sprintf(`{"exp":%d,"sub":"%s"}`, farAway.Unix(), rig.CanaryOf(t, "sub", 24)))
+	})
+	s.upstream.Serve(codexToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token":%q,"refresh_token":%q,"id_token":%q,"expires_in":3600}`, s.service.access, s.service.refresh, s.service.make("id"))
+	}))
+	said, says := io.Pipe()
+	typed, types := io.Pipe()
+	session := s.session("")
+	session.With, session.Flags, session.Stdin, session.Stdout = nil, []string{"--login", "codex"}, typed, says
+	session.Args = []string{"python3", "-c", callbackTool}
+	p := s.world.Start(session)
 	lines := bufio.NewReader(said)
-	if line, err := lines.ReadString('\n'); line != "ready\n" {
-		t.Fatalf("%q, %v: %v", line, err, p.Wait())
+	awaitLine(t, lines, "ready")
+	if text, err := s.browse("/auth/callback?code=42"); err != nil || !strings.HasSuffix(text, "thank you for /auth/callback?code=42") {
+		t.Fatalf("the browser got %q, %v", text, err)
+	}
+	awaitLine(t, lines, "exchanged ['access_token', 'expires_in', 'id_token', 'refresh_token']")
+	if text, err := s.browse("/success"); err != nil || !strings.HasSuffix(text, "thank you for /success") {
+		t.Fatalf("the page after it: %q, %v", text, err)
+	}
+	awaitLine(t, lines, "closed")
+	if text, err := s.browse("/success"); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("without its server: %q, %v", text, err)
+	}
+	if text, err := s.browse("/success"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("when the login is over the port is still there: %q, %v", text, err)
 	}
 	go io.Copy(io.Discard, lines)
+	io.WriteString(types, "\n")
+	types.Close()
+	r := p.Wait()
+	if r.Exit != 0 || !strings.Contains(r.Stderr, "a login was made in the session, and is stored") {
+		t.Errorf("%v", r)
+	}
+	s.outside(r)
+}
+
+// browse asks for a page of the tool's from the host.
+func (s *stay) browse(path string) (string, error) {
+	s.Helper()
 	var conn net.Conn
-	err := w.Do(func() (err error) {
+	err := s.world.Do(func() (err error) {
 		conn, err = net.Dial("tcp", "127.0.0.1:1455")
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer conn.Close()
-	fmt.Fprint(conn, "GET /auth/callback?code=42 HTTP/1.0\r\n\r\n")
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
+		return "", err
+	}
 	text, err := io.ReadAll(conn)
-	r := p.Wait()
-	if err != nil || !strings.HasSuffix(string(text), "thank you") || r.Stdout != "ready\ncode /auth/callback?code=42\n" {
-		t.Errorf("%v, %q, %v", err, text, r)
+	return string(text), err
+}
+
+func awaitLine(t *testing.T, lines *bufio.Reader, want string) {
+	t.Helper()
+	if line, err := lines.ReadString('\n'); line != want+"\n" {
+		t.Fatalf("%q, %v; want %q", line, err, want)
 	}
 }
 
