@@ -26,8 +26,32 @@ var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
 
 // Cgroup2Root finds the cgroup v2 mount, ErrNoCgroup2 where there is none. Hybrid hosts mount it beside the v1
 // controllers (often /sys/fs/cgroup/unified), so it is looked up and never
-// assumed. Only a mount of the hierarchy's own root counts.
+// assumed. Only a mount of the root of this process's hierarchy counts, which
+// in a container with a cgroup namespace is the container's own.
 func Cgroup2Root() (string, error) {
+	return findCgroup2(func(root, _ string) bool { return root == "/" })
+}
+
+// HostCgroup2Root finds a mount of the machine's own root, below which every
+// process is: a container's would hold nobody but itself. Only the machine's
+// has no cgroup.type (cgroup-v2.rst, "Core Interface Files").
+func HostCgroup2Root() (string, error) {
+	path, err := findCgroup2(func(_, path string) bool {
+		if _, err := os.Stat(filepath.Join(path, "cgroup.procs")); err != nil {
+			return false
+		}
+		_, err := os.Lstat(filepath.Join(path, "cgroup.type"))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if errors.Is(err, ErrNoCgroup2) {
+		err = fmt.Errorf("%w with the machine's root; in a container, mount the machine's /sys/fs/cgroup", err)
+	}
+	return path, err
+}
+
+// findCgroup2 goes through the mounts of cgroup v2: what of it is mounted, and
+// where.
+func findCgroup2(is func(root, path string) bool) (string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", fmt.Errorf("find cgroup v2: %w", err)
@@ -40,8 +64,8 @@ func Cgroup2Root() (string, error) {
 		if !ok || len(fields) < 5 || !strings.HasPrefix(fsInfo, "cgroup2 ") {
 			continue
 		}
-		if fields[3] == "/" {
-			return unescapeMount(fields[4]), nil
+		if path := unescapeMount(fields[4]); is(fields[3], path) {
+			return path, nil
 		}
 	}
 	if err := lines.Err(); err != nil {

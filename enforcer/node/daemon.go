@@ -170,7 +170,7 @@ func (d *Daemon) openKernel() error {
 	if err := bpf.MountBPF(filepath.Dir(d.config.Pins)); err != nil {
 		return err
 	}
-	path, err := enforcer.Cgroup2Root()
+	path, err := enforcer.HostCgroup2Root()
 	if err != nil {
 		return err
 	}
