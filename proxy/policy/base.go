@@ -48,6 +48,20 @@ func (s *Session) addPlaceholders(p *Profile) {
 	}
 }
 
+// omitVariables takes variables away that say what a provider's first one says:
+// some programs warn of two. A credential that is in those alone was given them
+// on purpose, and where it stands in a variable for each of its parts all stay.
+func (s *Session) omitVariables(p *Profile) {
+	for i := range s.Credentials {
+		c := &s.Credentials[i]
+		preset, known := ProviderNamed(c.Provider)
+		if !known || c.Signs() || len(preset.Env) == 0 || !slices.Contains(c.Env, preset.Env[0]) {
+			continue
+		}
+		c.Env = slices.DeleteFunc(slices.Clone(c.Env), func(name string) bool { return name != preset.Env[0] && slices.Contains(p.Omit, name) })
+	}
+}
+
 // standsFor reports whether an explicit credential takes the place of the
 // profile's.
 func standsFor(explicit, c Credential) bool {

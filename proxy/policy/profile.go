@@ -21,6 +21,7 @@ type Profile struct {
 	Aliases      []string    // further base names of commands
 	Credentials  []string    // stored ones it may use, by name; each is a provider's
 	Placeholders []Variable  // further variables that get the placeholder of the provider in Value
+	Omit         []string    // further variables of its credentials that it wants unset; see [Session.omitVariables]
 	Egress       []Egress    // hosts it needs without a credential, defaults filled in
 	Telemetry    []Egress    // hosts it reports to; only where the policy says so
 	Tools        []string    // profiles of programs it calls; see [Profile.parts]

@@ -223,6 +223,8 @@ func TestProfileFileIsStrict(t *testing.T) {
 		"variable no text":     {good + "env: {A: 1}\n", "want text"},
 		"placeholder":          {good + "placeholders: {A: acme}\n", "no provider of that name"},
 		"placeholder variable": {good + "placeholders: {\"A B\": openai}\n", "a variable's name"},
+		"omit":                 {good + "omit: [\"A B\"]\n", "a variable's name"},
+		"omit no text":         {good + "omit: [{}]\n", "a variable's name"},
 		"permit":               {good + "permit: [all]\n", "want one of"},
 		"companion an address": {good + "companions: [10.0.0.1]\n", "bad host name"},
 		"refused for nothing":  {"name: x\nrefuse: y\n", "one needs the other"},
@@ -295,5 +297,32 @@ func TestProfileGivesWay(t *testing.T) {
 	}
 	if r, err := Compile(s); err != nil || !r.Connect("github.com", portHTTPS).Allow || !r.Connect("github.com", 8443).Allow {
 		t.Errorf("%v: %s", err, hostsOf(s.Egress))
+	}
+}
+
+// gemini-cli gets one of the two variables that its key may stand in, whoever
+// stored it; others get both, and who says which one wants that one.
+func TestProfileOmitsVariables(t *testing.T) {
+	store := shelf{"gemini": "gemini generativelanguage.googleapis.com"}
+	for name, c := range map[string]struct{ profile, text, want string }{
+		"stored":   {"gemini", "", "GEMINI_API_KEY"},
+		"policy":   {"gemini", `credentials: {gemini: {from: "env:X"}}`, "GEMINI_API_KEY"},
+		"explicit": {"gemini", `credentials: {gemini: {from: "env:X", env: [GOOGLE_API_KEY]}}`, "GOOGLE_API_KEY"},
+		"others":   {"opencode", "", "GEMINI_API_KEY,GOOGLE_API_KEY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := ProfileNamed(c.profile)
+			s, err := resolveText(t, "version: 1\n"+c.text+"\n", Flags{Profile: p}, store)
+			if err != nil || len(s.Credentials) != 1 {
+				t.Fatalf("%v, %v", s, err)
+			}
+			if got := strings.Join(s.Credentials[0].Env, ","); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+	preset, _ := ProviderNamed("gemini")
+	if len(preset.Env) != 2 {
+		t.Errorf("the provider itself has %v", preset.Env)
 	}
 }

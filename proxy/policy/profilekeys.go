@@ -26,6 +26,15 @@ var profileKeys = keys[Profile]{
 		return err
 	},
 	"placeholders": readPlaceholders,
+	"omit": func(r *reader, n *node, p *Profile) (err error) {
+		p.Omit, err = readSome(r, n, "omit", func(r *reader, n *node) (string, error) {
+			if n.kind != isText || !isVariable(n.text) {
+				return "", r.fail(n, "omit: want a variable's name")
+			}
+			return n.text, nil
+		})
+		return err
+	},
 	"egress": func(r *reader, n *node, p *Profile) error {
 		var f File
 		err := readEgressList(r, n, &f)

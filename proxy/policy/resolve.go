@@ -75,6 +75,7 @@ func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 			return nil, err
 		}
 		s.addPlaceholders(flags.Profile)
+		s.omitVariables(flags.Profile)
 		s.addSurroundings(flags.Profile)
 		egress = beneath(file.Egress, flags.Profile.destinations(file.Telemetry, flags.Registries))
 	}

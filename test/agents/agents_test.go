@@ -41,7 +41,7 @@ func agents() []agent {
 		{name: "Claude Code", key: anthropic, args: []string{"claude", "-p", "say pong"}, serve: (*trial).serveAnthropic},
 		{name: "Codex", key: openai, args: []string{"codex", "exec", "--skip-git-repo-check", "say pong"}, serve: (*trial).serveCodex, trial: overWebSocket},
 		{name: "Codex without WebSockets", key: openai, args: []string{"codex", "exec", "--skip-git-repo-check", "say pong"}, serve: (*trial).serveCodexOverHTTP, trial: overHTTP},
-		{name: "gemini-cli", key: gemini, args: []string{"gemini", "--skip-trust", "--model", "gemini-2.5-flash", "-p", "say pong"}, serve: (*trial).serveGemini},
+		{name: "gemini-cli", key: gemini, args: []string{"gemini", "--skip-trust", "--model", "gemini-2.5-flash", "-p", "say pong"}, serve: (*trial).serveGemini, trial: ofOneVariable},
 		{name: "opencode", key: anthropic, args: []string{"opencode", "run", "--model", "anthropic/claude-sonnet-4-5", "say pong"}, serve: (*trial).serveOpencode},
 		{name: "Copilot CLI", key: copilot, args: []string{"copilot", "--model", copilotModel, "-p", "say pong"}, serve: (*trial).serveCopilot},
 		{name: "aider", key: openai, args: []string{"aider", "--no-git", "--yes-always", "--model", "openai/gpt-4o", "--message", "say pong"}, serve: (*trial).serveAider},
@@ -100,6 +100,13 @@ func (tr *trial) serveCopilot() {
 func (tr *trial) serveAider() {
 	tr.upstream.Serve("api.openai.com", tr.upstream.OpenAI(tr.key))
 	tr.upstream.Serve("raw.githubusercontent.com", http.NotFoundHandler())
+}
+
+// ofOneVariable: gemini-cli warns when its key stands in two.
+func ofOneVariable(t *testing.T, tr *trial) {
+	if strings.Contains(tr.said, "GOOGLE_API_KEY") {
+		t.Errorf("it speaks of another variable than its own: %s", tr.said)
+	}
 }
 
 func overWebSocket(t *testing.T, tr *trial) {

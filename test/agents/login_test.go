@@ -22,7 +22,7 @@ import (
 func newLogin(t *testing.T, name, file, key string, text string) *trial {
 	t.Helper()
 	w := rig.New(t)
-	tr := &trial{t, w, rig.NewUpstream(t, w.Listen), name, key}
+	tr := &trial{T: t, world: w, upstream: rig.NewUpstream(t, w.Listen), name: name, key: key}
 	t.Cleanup(tr.explain)
 	w.Give(file, []byte(text), 0o600)
 	if err := w.Do(func() error { return os.Chown(filepath.Dir(file), rig.UID, rig.GID) }); err != nil {

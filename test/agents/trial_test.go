@@ -32,6 +32,7 @@ type trial struct {
 	upstream *rig.Upstream
 	name     string // of the credential
 	key      string
+	said     string // on standard error by the last [trial.run]
 }
 
 func newTrial(t *testing.T, c credential) *trial {
@@ -40,7 +41,7 @@ func newTrial(t *testing.T, c credential) *trial {
 		t.Fatalf("the pinned agents are not there (%v): run test/setup/install.sh agents", err)
 	}
 	w := rig.New(t)
-	tr := &trial{t, w, rig.NewUpstream(t, w.Listen), c.name, rig.CanaryOf(t, c.prefix, c.length)}
+	tr := &trial{T: t, world: w, upstream: rig.NewUpstream(t, w.Listen), name: c.name, key: rig.CanaryOf(t, c.prefix, c.length)}
 	t.Cleanup(tr.explain)
 	if r := w.Command(strings.NewReader(tr.key), "secret", "set", c.name); r.Exit != 0 {
 		t.Fatalf("store %s: %v", c.name, r)
@@ -69,6 +70,7 @@ func (tr *trial) run(s rig.Session) {
 	if r.Exit != 0 || !strings.Contains(r.Stdout, tr.upstream.Answer) {
 		tr.Fatalf("no answer: %v", r)
 	}
+	tr.said = r.Stderr
 	if strings.Contains(r.Stderr, "phantom-ns:") { // what ours says begins with its name
 		tr.Errorf("phantom-ns has something to say about a session without a fault:\n%s", r.Stderr)
 	}
