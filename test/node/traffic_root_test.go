@@ -33,7 +33,8 @@ const (
 // stranger is a namespace on the bridge in which every frame is counted.
 type stranger struct {
 	*pod
-	tap int
+	tap    int
+	served map[uint16]bool // TCP ports of containers' servers that he has asked
 }
 
 // newStranger makes the bridge and him, with a server on TCP port 80 that
@@ -57,7 +58,7 @@ func (b *bed) newStranger() *stranger {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &stranger{pod: b.newPod("web"), tap: -1}
+	s := &stranger{pod: b.newPod("web"), tap: -1, served: map[uint16]bool{}}
 	s.plug(strangerHost)
 	err = s.do(func() error {
 		l, err := net.Listen("tcp4", strangerHost+":80")
@@ -88,10 +89,16 @@ func (s *stranger) heard() (frames []string) {
 		if err != nil {
 			s.Fatalf("tap: %v", err)
 		}
-		if ll := from.(*unix.SockaddrLinklayer); ll.Pkttype != unix.PACKET_OUTGOING && !findsNeighbours(buffer[:n]) {
+		if ll := from.(*unix.SockaddrLinklayer); ll.Pkttype != unix.PACKET_OUTGOING && !findsNeighbours(buffer[:n]) && !s.isAnswer(buffer[:n]) {
 			frames = append(frames, fmt.Sprintf("%x", buffer[:min(n, 60)]))
 		}
 	}
+}
+
+// isAnswer tells what a server sends that he has asked.
+func (s *stranger) isAnswer(frame []byte) bool {
+	return len(frame) > 38 && frame[12] == 0x08 && frame[13] == 0 && frame[14] == 0x45 && frame[23] == unix.IPPROTO_TCP &&
+		s.served[uint16(frame[34])<<8|uint16(frame[35])]
 }
 
 // findsNeighbours tells ARP and what ICMPv6 has in its place (RFC 4861), and
