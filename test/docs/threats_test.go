@@ -17,7 +17,7 @@ const threats = "docs/THREATS.md"
 
 var (
 	promise   = regexp.MustCompile(`(?m)^\| (G\d+) \| (.*) \| (.*) \|$`)
-	reference = regexp.MustCompile("`([a-z][a-z0-9/]*)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`")
+	reference = regexp.MustCompile("`([a-z][a-z0-9/-]*)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`")
 )
 
 // TestEveryPromiseIsHeld finds each test that a promise names.
