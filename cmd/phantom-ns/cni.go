@@ -73,6 +73,7 @@ func (e *env) cniWatch(config install.Config, once bool) error {
 
 func (e *env) cniRemoveCommand() *cobra.Command {
 	var config install.Config
+	var stay bool
 	cmd := &cobra.Command{
 		Use:   "remove",
 		Short: "Take the plugin out of the node's network; what starts then is held by nothing",
@@ -81,10 +82,17 @@ func (e *env) cniRemoveCommand() *cobra.Command {
 			if err := e.needRoot(); err != nil {
 				return err
 			}
-			return install.Remove(config)
+			if err := install.Remove(config); err != nil || !stay {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(e.ctx, unix.SIGTERM, unix.SIGINT)
+			defer stop()
+			<-ctx.Done()
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&config.Networks, "networks", install.NetworksDir, "the runtime reads networks in `DIR`")
 	cmd.Flags().StringVar(&config.Plugins, "plugins", install.PluginsDir, "the runtime looks for plugins in `DIR`")
+	cmd.Flags().BoolVar(&stay, "stay", false, "do not end before told to, as the pods of a DaemonSet must not")
 	return cmd
 }

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubernetes
+
+import (
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	admissionregistration "k8s.io/api/admissionregistration/v1"
+	core "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// variants are ways in which it is installed.
+var variants = map[string]string{
+	"default":         "namespace: {create: true}",
+	"full":            full,
+	"own certificate": "webhook: {replicas: 1, certificate: {secretName: tls, annotations: {cert-manager.io/inject-ca-from: phantom-ns/webhook}}}",
+	"uninstall":       "uninstall: true",
+}
+
+func templates(o objects) []core.PodSpec {
+	all := []core.PodSpec{o.daemon.Spec.Template.Spec}
+	if o.deployment != nil {
+		all = append(all, o.deployment.Spec.Template.Spec)
+	}
+	return all
+}
+
+// Every volume that is mounted is there, and each is mounted; what the API
+// server would say only when it is too late.
+func TestVolumesAreMounted(t *testing.T) {
+	for name, values := range variants {
+		for _, spec := range templates(decoded(t, values)) {
+			used := map[string]bool{}
+			for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+				at := map[string]bool{}
+				for _, m := range c.VolumeMounts {
+					if at[path.Clean(m.MountPath)] {
+						t.Errorf("%s: %s mounts %s twice", name, c.Name, m.MountPath)
+					}
+					at[path.Clean(m.MountPath)], used[m.Name] = true, true
+				}
+			}
+			for _, v := range spec.Volumes {
+				if !used[v.Name] {
+					t.Errorf("%s: nobody mounts %s", name, v.Name)
+				}
+				if delete(used, v.Name); len(v.Name) > 63 {
+					t.Errorf("%s: %s is too long a name", name, v.Name)
+				}
+			}
+			if len(used) > 0 {
+				t.Errorf("%s: there are no volumes %v", name, used)
+			}
+		}
+	}
+}
+
+// One container is privileged, and nobody else has any capability.
+func TestPrivilegesAreTheDaemons(t *testing.T) {
+	for name, values := range variants {
+		for _, spec := range templates(decoded(t, values)) {
+			if spec.HostPID || spec.HostIPC || spec.AutomountServiceAccountToken == nil {
+				t.Errorf("%s: more of the host than it needs", name)
+			}
+			for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+				s := c.SecurityContext
+				if privileged := s.Privileged != nil && *s.Privileged; privileged {
+					if c.Name != "daemon" && c.Name != "uninstall" {
+						t.Errorf("%s: %s is privileged", name, c.Name)
+					}
+					continue
+				}
+				if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []core.Capability{"ALL"}) || len(s.Capabilities.Add) > 0 {
+					t.Errorf("%s: %s may become more than it is", name, c.Name)
+				}
+			}
+		}
+	}
+}
+
+// The daemon can ask the API server nothing; the webhook about one object, and
+// with a certificate of somebody else's nothing either.
+func TestRolesAreLeast(t *testing.T) {
+	for name, values := range variants {
+		o := decoded(t, values)
+		if *o.daemon.Spec.Template.Spec.AutomountServiceAccountToken {
+			t.Errorf("%s: the daemon has a token", name)
+		}
+		own := strings.Contains(values, "certificate:")
+		if own && (len(o.roles) > 0 || len(o.bindings) > 0 || *o.deployment.Spec.Template.Spec.AutomountServiceAccountToken) {
+			t.Errorf("%s: a role without need", name)
+		}
+		if own {
+			continue
+		}
+		if len(o.roles) != 1 || len(o.roles[0].Rules) != 1 || len(o.bindings) != 1 || len(o.bindings[0].Subjects) != 1 {
+			t.Fatalf("%s: %+v %+v", name, o.roles, o.bindings)
+		}
+		rule, subject := o.roles[0].Rules[0], o.bindings[0].Subjects[0]
+		if !slices.Equal(rule.Verbs, []string{"get", "patch"}) || !slices.Equal(rule.ResourceNames, []string{"phantom-ns"}) ||
+			!slices.Equal(rule.Resources, []string{"mutatingwebhookconfigurations"}) || subject.Name != "phantom-ns-webhook" || subject.Namespace != namespace {
+			t.Errorf("%s: %+v for %+v", name, rule, subject)
+		}
+	}
+}
+
+// A webhook that is away refuses, is asked about changes, and names what the
+// pods behind it listen to.
+func TestTheWebhookFailsClosed(t *testing.T) {
+	for name, values := range variants {
+		o := decoded(t, values)
+		if name == "uninstall" {
+			if o.webhook != nil || o.deployment != nil {
+				t.Error("uninstall leaves the webhook")
+			}
+			continue
+		}
+		w := o.webhook.Webhooks[0]
+		if len(o.webhook.Webhooks) != 1 || *w.FailurePolicy != admissionregistration.Fail || *w.SideEffects != admissionregistration.SideEffectClassNone ||
+			w.ClientConfig.CABundle != nil || w.ObjectSelector != nil || *w.ReinvocationPolicy != admissionregistration.IfNeededReinvocationPolicy {
+			t.Errorf("%s: %+v", name, w)
+		}
+		var asked []string
+		for _, r := range w.Rules {
+			for _, operation := range r.Operations {
+				asked = append(asked, string(operation)+" "+strings.Join(r.Resources, ","))
+			}
+		}
+		if !slices.Equal(asked, []string{"CREATE pods", "UPDATE pods", "UPDATE pods/ephemeralcontainers"}) {
+			t.Errorf("%s: it is asked about %v", name, asked)
+		}
+		if w.ClientConfig.Service.Name != o.service.Name || *w.ClientConfig.Service.Port != o.service.Spec.Ports[0].Port || *w.ClientConfig.Service.Path != "/mutate" {
+			t.Errorf("%s: another service: %+v", name, w.ClientConfig.Service)
+		}
+		labels := o.deployment.Spec.Template.Labels
+		for k, v := range o.service.Spec.Selector {
+			if labels[k] != v || o.policy.Spec.PodSelector.MatchLabels[k] != v || o.deployment.Spec.Selector.MatchLabels[k] != v {
+				t.Errorf("%s: %s is not selected by %s=%s", name, o.deployment.Name, k, v)
+			}
+		}
+		if (*o.deployment.Spec.Replicas > 1) != (o.budget != nil) {
+			t.Errorf("%s: a budget for %d replicas", name, *o.deployment.Spec.Replicas)
+		}
+	}
+}
+
+// The plugin is there before the daemon, and a restart takes nothing away.
+func TestTheInstallerComesFirstAndStays(t *testing.T) {
+	spec := decoded(t, full).daemon.Spec.Template.Spec
+	if spec.InitContainers[0].Args[1] != "install" || !slices.Contains(spec.InitContainers[0].Args, "--wait") {
+		t.Errorf("first comes %q", spec.InitContainers[0].Args)
+	}
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		if c.Lifecycle != nil || slices.Contains(c.Args, "remove") || slices.Contains(c.Args, "--uninstall") {
+			t.Errorf("%s removes something", c.Name)
+		}
+	}
+	for _, m := range spec.Containers[0].VolumeMounts {
+		if m.Name == "bpf" && (m.MountPropagation == nil || *m.MountPropagation != core.MountPropagationBidirectional) ||
+			m.Name == "namespaces" && (m.MountPropagation == nil || *m.MountPropagation != core.MountPropagationHostToContainer) {
+			t.Errorf("%s: mounts do not come through", m.MountPath)
+		}
+	}
+	for _, v := range spec.Volumes {
+		if v.Secret != nil && *v.Secret.DefaultMode != 0o400 {
+			t.Errorf("%s is readable by others", v.Name)
+		}
+	}
+	uninstall := decoded(t, "uninstall: true").daemon.Spec.Template.Spec
+	if !slices.Equal(uninstall.InitContainers[0].Args, []string{"serve", "--uninstall"}) || !slices.Equal(uninstall.InitContainers[1].Args, []string{"cni", "remove"}) {
+		t.Errorf("uninstall does %q, then %q", uninstall.InitContainers[0].Args, uninstall.InitContainers[1].Args)
+	}
+}
+
+// Another policy makes other pods: the daemon reads it when it starts.
+func TestTheDaemonStartsAnewForOtherPolicies(t *testing.T) {
+	sums := map[string]bool{}
+	for _, values := range []string{"", full, strings.Replace(full, "/data/", "/", 1), strings.Replace(full, "provider: openai", "provider: anthropic", 1)} {
+		sums[decoded(t, values).daemon.Spec.Template.Annotations["phantom-ns.dev/configuration"]] = true
+	}
+	if len(sums) != 3 { // the second and third are the same
+		t.Errorf("%d configurations", len(sums))
+	}
+}
+
+func TestTheEntryAndTheGrants(t *testing.T) {
+	config := decoded(t, strings.Replace(full, "daemon:", "cni: {exemptNamespaces: [kube-system, phantom-ns, web]}\ndaemon:", 1)).configs["phantom-ns"]
+	want := `{"capabilities":{"io.kubernetes.cri.pod-annotations":true},"default":"deny","exempt":{"namespaces":["kube-system","phantom-ns","web"]},"policyFrom":{"annotation":"phantom-ns.dev/policy"},"type":"phantom-cni","unfencedLink":"refuse"}`
+	if config.Data["entry.json"] != want {
+		t.Errorf("entry: %s", config.Data["entry.json"])
+	}
+	var grants map[string][]string
+	if err := json.Unmarshal([]byte(config.Data["grants.json"]), &grants); err != nil || !slices.Equal(grants["coder"], []string{"team-a", "team-b"}) || len(grants) != 1 {
+		t.Errorf("grants: %v, %v", grants, err)
+	}
+	var said struct {
+		Policies map[string]struct{ Policy string }
+	}
+	if err := yaml.Unmarshal([]byte(full), &said); err != nil {
+		t.Fatal(err)
+	}
+	if got := decoded(t, full).configs["phantom-ns-policies"].Data; len(got) != 1 || got["coder.yaml"] != said.Policies["coder"].Policy {
+		t.Errorf("policies: %q", got)
+	}
+}
