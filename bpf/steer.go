@@ -27,7 +27,14 @@ func LoadSteer() (*Steer, error) {
 		return nil, fmt.Errorf("load steer: %w", err)
 	}
 	s := &Steer{}
-	if err := loadSteerObjects(&s.objects, nil); err != nil {
+	spec, err := loadSteer()
+	if err != nil {
+		return nil, fmt.Errorf("load steer: %w", err)
+	}
+	// A sockmap with types is refused and made again without: to free the first
+	// takes two RCU grace periods, more than all else here.
+	spec.Maps["listeners"].Key, spec.Maps["listeners"].Value = nil, nil
+	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load steer: %w", cmp.Or(check(steerFeatures), err))
 	}
 	return s, nil

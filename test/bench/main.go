@@ -4,13 +4,15 @@
 // both sides of each ratio come from the same run, because machines are
 // shared and noisy. It needs root and build/phantom-ns.
 //
-//	go run ./test/bench            all of it
+//	build/bench                    all of it
+//	build/bench scale              a node with a thousand sessions, and no more
 //	bench load URL …               the load client, also run inside a session
 package main
 
 import (
 	"fmt"
 	"os"
+	"slices"
 )
 
 func main() {
@@ -18,7 +20,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "load" {
 		err = loadMain(os.Args[2:])
 	} else {
-		err = benchMain()
+		err = benchMain(os.Args[1:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -26,15 +28,22 @@ func main() {
 	}
 }
 
-func benchMain() error {
+// benchMain takes the measurements that are named, or all.
+func benchMain(names []string) error {
 	b, err := newBench()
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	for _, measure := range []func() error{b.start, b.memory, b.requests} {
-		if err := measure(); err != nil {
-			return err
+	for _, m := range []struct {
+		name string
+		take func() error
+	}{{"start", b.start}, {"memory", b.memory}, {"requests", b.requests}, {"scale", b.scale}} {
+		if len(names) > 0 && !slices.Contains(names, m.name) {
+			continue
+		}
+		if err := m.take(); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	return nil
