@@ -97,7 +97,15 @@ func TestK2TheDaemonComesBack(t *testing.T) {
 // K7: a hundred containers come and go at once, and nothing is left.
 func TestK7AHundredAtOnce(t *testing.T) {
 	n := newNode(t)
-	l := n.list(t, "1.0.0", "sealed", n.ours(underWeb))
+	for name, plugins := range map[string][]string{
+		"sealed":       {n.ours(underWeb)},
+		"after bridge": {n.first("bridge", families["IPv4"]), n.ours(underWeb)},
+	} {
+		t.Run(name, func(t *testing.T) { n.hundred(t, n.list(t, "1.0.0", "hundred", plugins...)) })
+	}
+}
+
+func (n *node) hundred(t *testing.T, l *libcni.NetworkConfigList) {
 	warm := n.newContainer(t)
 	warm.mustAdd(t, l)
 	before := rig.Snapshot(t)
