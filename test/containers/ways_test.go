@@ -136,15 +136,18 @@ func (n *node) outside(bridges ...string) func(rig.Packet) bool {
 	return func(p rig.Packet) bool { return !links[p.Interface] }
 }
 
-// containers' networks of this file.
-var pods = netip.MustParsePrefix("172.17.0.0/16")
+// Docker's own network, and the host's address in it.
+var (
+	pods    = netip.MustParsePrefix("172.17.0.0/16")
+	gateway = netip.MustParseAddr("172.17.0.1")
+)
 
 // Everything that the container sends of itself: what the host asks of it, and
 // neighbours' resolution, is not.
 func escaped(packets []rig.Packet) []rig.Packet {
 	var list []rig.Packet
 	for _, p := range packets {
-		if p.Ethertype != unix.ETH_P_ARP && (p.Dst.Addr().String() == "192.0.2.7" || pods.Contains(p.Src.Addr()) || p.Src.Addr().String() == "203.0.113.77") {
+		if p.Ethertype != unix.ETH_P_ARP && (p.Dst.Addr().String() == "192.0.2.7" || pods.Contains(p.Src.Addr()) && p.Src.Addr() != gateway || p.Src.Addr().String() == "203.0.113.77") {
 			list = append(list, p)
 		}
 	}
@@ -177,18 +180,16 @@ func (n *node) bell() (address string, visits *atomic.Int32) {
 func (n *node) intrude(t *testing.T, ways []string, flags ...string) (packets []rig.Packet, visits int32) {
 	t.Helper()
 	address, bell := n.bell()
-	var gateway struct{ Address string }
 	var links []struct{ Address string }
 	if err := json.Unmarshal([]byte(n.run("ip", "-j", "link", "show", "docker0")), &links); err != nil {
 		t.Fatal(err)
 	}
-	gateway.Address = links[0].Address
 	facts := "name=api.openai.com address=" + address + " loopback=" + address + " udp_address=" + address + " udp=" + address +
 		" address6=[2001:db8:1::2]:443 pid=1 shm=0 tmp_file=/none run_file=/none unix_below=/none unix_work=/none"
 	tap := n.Tap(n.outside("docker0"))
 	args := append([]string{"docker", "run", "--rm", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--volume", n.scratch + "/attempt:/attempt:ro"}, flags...)
 	script := `"$@"; python3 -c "$INTRUDER" "$GATEWAY"`
-	args = append(args, "--env", "INTRUDER="+intruder, "--env", "GATEWAY="+gateway.Address, image, "sh", "-c", script, "sh", "/attempt", "all", facts)
+	args = append(args, "--env", "INTRUDER="+intruder, "--env", "GATEWAY="+links[0].Address, image, "sh", "-c", script, "sh", "/attempt", "all", facts)
 	out := n.run(append(args, ways...)...)
 	if !strings.Contains(out, "\nsent ") || strings.Contains(out, "sent 0") {
 		t.Errorf("the intruder did not come to its end:\n%s", out)
