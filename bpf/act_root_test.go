@@ -22,6 +22,7 @@ var acts = map[string]func() string{
 	"bpf: crowd":       func() string { return errnoName(crowd()) },
 	"bpf: options":     func() string { return errnoName(readOptions()) },
 	"bpf: origin":      originOfOwnConnection,
+	"bpf: unix":        actUnix,
 
 	"bpf: hold node":      holdNode,
 	"bpf: connect until":  connectUntil,

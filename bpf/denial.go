@@ -20,9 +20,10 @@ type Denial struct {
 	PID        uint32         // thread group in the initial pid namespace; of the socket's creator when found in egress; 0 from a guard
 	UID        uint32         // in the initial user namespace; 0 from a guard, as Comm is empty
 	Comm       string         // at most 15 bytes, untrusted: quote it
-	Proto      uint16         // IPPROTO_*; MPTCP is 262
+	Proto      uint16         // IPPROTO_*; MPTCP is 262; with [ReasonFamily], AF_*
 	Dst        netip.AddrPort // invalid address for sock_create; never v4-mapped
 	Time       time.Duration  // CLOCK_BOOTTIME
+	Path       string         // of a unix socket, as its maker bound it, "@" for the NUL of an abstract one; untrusted, at most 108 bytes
 	Suppressed uint32         // further denials of the same session and reason, not told since the last one that was
 }
 
@@ -53,7 +54,27 @@ func (r *Reader) Read() (Denial, error) {
 	if _, err := binary.Decode(record.RawSample, binary.NativeEndian, &raw); err != nil {
 		return Denial{}, fmt.Errorf("decode denial of %d bytes: %w", len(record.RawSample), err)
 	}
-	return decodeDenial(&raw), nil
+	denial := decodeDenial(&raw)
+	if rest := record.RawSample[binary.Size(raw):]; len(rest) > 0 {
+		denial.Path = decodePath(rest)
+	}
+	return denial, nil
+}
+
+// decodePath reads what follows the denial in struct unix_denial: a length, and a path that fills all of it only when it
+// is abstract.
+func decodePath(rest []byte) string {
+	const prefix = 4
+	if len(rest) < prefix {
+		return ""
+	}
+	length := min(int(binary.NativeEndian.Uint32(rest)), len(rest)-prefix)
+	path := rest[prefix : prefix+length]
+	if len(path) > 0 && path[0] == 0 {
+		return "@" + string(path[1:])
+	}
+	before, _, _ := bytes.Cut(path, []byte{0})
+	return string(before)
 }
 
 // Close ends a waiting Read.

@@ -58,6 +58,11 @@ var fenceFeatures = []feature{
 	{"programs at a device that outlive their process (tcx links)", "6.6", tcx},
 }
 
+// peerFeatures are what [Peers] need. Without, nobody stops: the mounts and the filter of system calls stand alone.
+var peerFeatures = []feature{
+	{"LSM programs at a cgroup (CONFIG_BPF_LSM, `bpf` in `lsm=`)", "6.0", func() error { return askKernel().absence() }},
+}
+
 // missingFence tells a kernel without tcx from other faults.
 func missingFence(err error) error {
 	if !errors.Is(err, ErrNotSupported) {

@@ -26,8 +26,8 @@ type fenceLedger struct {
 		Val uint32
 	}
 	Reserved uint32
-	Counts   [19]uint64
-	Windows  [19]struct {
+	Counts   [21]uint64
+	Windows  [21]struct {
 		_          structs.HostLayout
 		Since      uint64
 		Told       uint32

@@ -38,7 +38,7 @@ struct denial {
 	__u64 netns;
 	struct origin origin;
 	enum reason reason;
-	__u32 protocol;
+	__u32 protocol;   /* of REASON_FAMILY, the family */
 	__u32 suppressed; /* denials of this session and reason that were not told since the last one that was */
 	__u32 reserved;
 };
@@ -102,6 +102,20 @@ static __always_inline bool is_news(enum reason reason)
 	return errno_of(reason) && reason != REASON_MEMBERSHIP;
 }
 
+/* Counts what is recorded; true if it is to be told too, and then the denial says what. */
+static __always_inline bool
+count(struct ledger *ledger, const struct request *request, enum reason reason, struct denial *denial)
+{
+	denial->time = bpf_ktime_get_boot_ns();
+	if (!enter(ledger, reason, denial->time, &denial->suppressed) || !is_news(reason))
+		return false;
+	denial->netns = request->netns;
+	denial->origin = request->origin;
+	denial->reason = reason;
+	denial->protocol = request->protocol;
+	return true;
+}
+
 /* Passes are not counted: egress alone would count every packet. */
 static __always_inline void record(const struct request *request, enum reason reason)
 {
@@ -111,15 +125,8 @@ static __always_inline void record(const struct request *request, enum reason re
 	if (reason == REASON_PASS)
 		return;
 	ledger = ledger_of(request->netns);
-	if (!ledger)
+	if (!ledger || !count(ledger, request, reason, &denial))
 		return;
-	denial.time = bpf_ktime_get_boot_ns();
-	if (!enter(ledger, reason, denial.time, &denial.suppressed) || !is_news(reason))
-		return;
-	denial.netns = request->netns;
-	denial.origin = request->origin;
-	denial.reason = reason;
-	denial.protocol = request->protocol;
 	if (bpf_ringbuf_output(&denials, &denial, sizeof(denial), 0))
 		keep_suppressed(ledger, reason, denial.suppressed + 1);
 }

@@ -37,6 +37,10 @@ const (
 	ReasonFrame       = Reason(redirectReasonREASON_FRAME)       // neither plain IPv4, IPv6 nor ARP, or tagged
 	ReasonFlows       = Reason(redirectReasonREASON_FLOWS)       // new inbound flow, and no room to note it
 	ReasonMembership  = Reason(redirectReasonREASON_MEMBERSHIP)  // IGMP or MLD report; counted, never told
+
+	// Of [Peers].
+	ReasonUnix   = Reason(redirectReasonREASON_UNIX)   // unix socket that the session did not make
+	ReasonFamily = Reason(redirectReasonREASON_FAMILY) // socket of a family that may lead out of the namespace
 )
 
 // Reasons returns every reason, in the order of the C table.

@@ -9,7 +9,8 @@
  * X(name, errno): errno 0 lets the caller go on, any other refuses. Append only: numbers are stored in pinned maps.
  * A refusal in egress is EPERM whatever the row says: the kernel gives cgroup_skb no errno. INFLIGHT and ORPHAN are
  * found in the handshake, too late to refuse; the proxy closes such a connection, and ECONNRESET is what the agent sees.
- * From UNSOLICITED on the rows are the fence's, which drops packets: EPERM is only their sign there.
+ * From UNSOLICITED to MEMBERSHIP the rows are the fence's, which drops packets: EPERM is only their sign there. UNIX and
+ * FAMILY are the LSM programs', which are there or not on kernels that have an errno to give.
  */
 #define REASON_TABLE(X)                                                                            \
 	X(PASS, 0)                   /* unchanged: loopback, own address, port 53 */                \
@@ -30,7 +31,9 @@
 	X(SPOOFED, EPERM)            /* from a pod: source address is not the pod's */              \
 	X(FRAME, EPERM)              /* from a pod: neither plain IPv4, IPv6 nor ARP, or tagged */  \
 	X(FLOWS, EPERM)              /* to a pod: new inbound flow, and no room to note it */       \
-	X(MEMBERSHIP, EPERM)         /* from a pod: IGMP or MLD report; counted, not told */
+	X(MEMBERSHIP, EPERM)         /* from a pod: IGMP or MLD report; counted, not told */         \
+	X(UNIX, EACCES)              /* to a unix socket that the session did not make */           \
+	X(FAMILY, EAFNOSUPPORT)      /* socket of a family that may lead out of the namespace */
 
 #define REASON_ENUMERATOR(name, error) REASON_##name,
 #define REASON_ERRNO(name, error) [REASON_##name] = error,

@@ -12,7 +12,7 @@ import (
 // The list is part of the interface: the manual has it, and an audit log may be read years later.
 func TestReasonsAreClosed(t *testing.T) {
 	want := "pass redirect origin session protocol device listener undeclared udp storage interface packet inflight orphan " +
-		"unsolicited spoofed frame flows membership"
+		"unsolicited spoofed frame flows membership unix family"
 	var names []string
 	for _, reason := range Reasons() {
 		names = append(names, reason.String())
@@ -36,7 +36,7 @@ func TestEveryOtherReasonRefuses(t *testing.T) {
 		}
 	}
 	unknown := Reason(len(Reasons()))
-	if unknown.Errno() != syscall.EPERM || unknown.String() != "reason_19" {
+	if unknown.Errno() != syscall.EPERM || unknown.String() != "reason_21" {
 		t.Errorf("unknown reason: %v, %v", unknown, unknown.Errno())
 	}
 }
@@ -46,6 +46,7 @@ func TestErrnos(t *testing.T) {
 		ReasonSession: syscall.EACCES, ReasonProtocol: syscall.EPROTONOSUPPORT, ReasonDevice: syscall.ENETUNREACH,
 		ReasonListener: syscall.ECONNREFUSED, ReasonUndeclared: syscall.ECONNREFUSED, ReasonUDP: syscall.ECONNREFUSED,
 		ReasonStorage: syscall.ENOMEM, ReasonInterface: syscall.ENETUNREACH, ReasonPacket: syscall.EPERM,
+		ReasonUnix: syscall.EACCES, ReasonFamily: syscall.EAFNOSUPPORT,
 	} {
 		if got := reason.Errno(); got != want {
 			t.Errorf("%v: %v, want %v", reason, got, want)

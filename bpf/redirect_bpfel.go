@@ -65,8 +65,8 @@ type redirectLedger struct {
 		Val uint32
 	}
 	Reserved uint32
-	Counts   [19]uint64
-	Windows  [19]struct {
+	Counts   [21]uint64
+	Windows  [21]struct {
 		_          structs.HostLayout
 		Since      uint64
 		Told       uint32
@@ -142,6 +142,8 @@ const (
 	redirectReasonREASON_FRAME       redirectReason = 16
 	redirectReasonREASON_FLOWS       redirectReason = 17
 	redirectReasonREASON_MEMBERSHIP  redirectReason = 18
+	redirectReasonREASON_UNIX        redirectReason = 19
+	redirectReasonREASON_FAMILY      redirectReason = 20
 )
 
 type redirectSession struct {

@@ -39,8 +39,8 @@ type verdictLedger struct {
 		Val uint32
 	}
 	Reserved uint32
-	Counts   [19]uint64
-	Windows  [19]struct {
+	Counts   [21]uint64
+	Windows  [21]struct {
 		_          structs.HostLayout
 		Since      uint64
 		Told       uint32

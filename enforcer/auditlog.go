@@ -127,6 +127,12 @@ func denialRecord(d bpf.Denial) audit.Record {
 	if d.Dst.Addr().IsValid() && !d.Dst.Addr().IsUnspecified() {
 		r.Address = d.Dst.Addr().Unmap().String()
 	}
+	switch d.Reason {
+	case bpf.ReasonUnix:
+		r.Proto, r.Path = "unix", d.Path
+	case bpf.ReasonFamily:
+		r.Proto = "family " + strconv.Itoa(int(d.Proto))
+	}
 	return r
 }
 

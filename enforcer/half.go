@@ -22,6 +22,8 @@ type kernelHalf struct {
 	programs  *bpf.Object
 	steer     *bpf.Steer
 	denials   *bpf.Reader
+	peers     *bpf.Peers // nil: the kernel has no such programs
+	peersGone error      // why not
 	namespace *netns.Namespace
 	cookie    uint64
 	err       error
@@ -59,11 +61,56 @@ func (h *kernelHalf) attach(agent *os.File) (err error) {
 	if h.programs, err = bpf.Load(bpf.Options{First: h.cookie}); err != nil {
 		return err
 	}
-	if err = h.programs.Attach(agent); err != nil {
+	if err = errors.Join(h.programs.Attach(agent), h.attachPeers(agent)); err != nil {
 		return err
 	}
 	h.denials, err = h.programs.Denials()
 	return err
+}
+
+// kernelFields keeps what the programs of peers have to know of the kernel until
+// another one boots. It is no session's, so it stands beside the sessions.
+const kernelFields = "/run/phantom-ns-kernel.json"
+
+// attachPeers adds the guard of unix sockets where the kernel offers it. Nothing
+// depends on it: the mounts and the filter of system calls stand without.
+func (h *kernelHalf) attachPeers(agent *os.File) error {
+	peers, err := bpf.LoadPeers(h.programs, h.cookie, kernelFields)
+	if err == nil {
+		h.peers = peers
+		err = peers.Attach(agent)
+	}
+	if errors.Is(err, bpf.ErrNotSupported) {
+		h.peersGone = err
+		return h.dropPeers()
+	}
+	return err
+}
+
+func (h *kernelHalf) dropPeers() error {
+	if h.peers == nil {
+		return nil
+	}
+	err := h.peers.Close()
+	h.peers = nil
+	return err
+}
+
+// errPeersUncalled is what becomes of the guard where lsm= does not name bpf.
+var errPeersUncalled = errors.New("the kernel takes the programs and does not call them: lsm= does not name bpf")
+
+// checkPeers is asked when init has made its sockets, all of which the guard must
+// have seen. It returns why there is none, or nil.
+func (h *kernelHalf) checkPeers() (gone, err error) {
+	if h.peers == nil {
+		return h.peersGone, nil
+	}
+	called, err := h.peers.InForce()
+	if called || err != nil {
+		return nil, err
+	}
+	h.peersGone = errPeersUncalled
+	return h.peersGone, h.dropPeers()
 }
 
 func (h *kernelHalf) makeNamespace() (err error) {
@@ -76,10 +123,16 @@ func (h *kernelHalf) makeNamespace() (err error) {
 
 // admit makes the namespace known to the programs. Before it every socket in
 // the cgroup is refused.
-func (h *kernelHalf) admit(spec *policy.Session) error {
+// The paths are those at which unix sockets of others' may be reached.
+func (h *kernelHalf) admit(spec *policy.Session, exposed []string) error {
 	rules, err := policy.Compile(spec)
 	if err != nil {
 		return err
+	}
+	if h.peers != nil {
+		if err := h.peers.Expose(exposed); err != nil {
+			return err
+		}
 	}
 	return h.programs.AddSession(h.cookie, bpf.Session{
 		Port:      sandbox.ListenerPort,
@@ -127,6 +180,7 @@ func (h *kernelHalf) Close() error {
 	if h.denials != nil {
 		errs = append(errs, h.denials.Close())
 	}
+	errs = append(errs, h.dropPeers())
 	if h.steer != nil {
 		errs = append(errs, h.steer.Close())
 	}

@@ -190,7 +190,7 @@ func (s *Session) claim() (*cgroup, error) {
 // startInit admits the namespace to the kernel half, clones init into it and
 // into the cgroup, and lets the proxy serve it.
 func (s *Session) startInit(ctx context.Context, group *cgroup, spec *policy.Session) error {
-	if err := s.kernel.admit(spec); err != nil {
+	if err := s.kernel.admit(spec, s.absolute(spec.Filesystem.Expose)); err != nil {
 		return err
 	}
 	s.watchDenials()
@@ -226,6 +226,13 @@ func (s *Session) handOver(spec *policy.Session) error {
 	defer closeListeners(listeners)
 	if err := s.kernel.steerTo(listeners); err != nil {
 		return err
+	}
+	gone, err := s.kernel.checkPeers()
+	if err != nil {
+		return err
+	}
+	if gone != nil {
+		s.config.Logger.Debug("unix sockets are held by the mounts alone", "why", gone)
 	}
 	published, err := s.publish(spec)
 	if err != nil {

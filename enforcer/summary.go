@@ -62,6 +62,9 @@ func (t *tally) count(r audit.Record) {
 
 // hostOf is how a person would name where a record's connection was going.
 func hostOf(r audit.Record) string {
+	if r.Reason == audit.ReasonUnix && r.Path != "" {
+		return strings.Map(printable, r.Path)
+	}
 	host := cmp.Or(r.Name, r.Address, r.Proto)
 	if r.Port != 0 && r.Port != 443 {
 		host = net.JoinHostPort(host, strconv.Itoa(int(r.Port)))

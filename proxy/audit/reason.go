@@ -30,6 +30,10 @@ const (
 	ReasonFlows       Reason = "flows"
 	ReasonMembership  Reason = "membership"
 
+	// The kernel half's LSM programs.
+	ReasonUnix   Reason = "unix"
+	ReasonFamily Reason = "family"
+
 	// The name stub.
 	ReasonNameNotAllowed Reason = "name_not_allowed"
 	ReasonQueryType      Reason = "query_type"
@@ -124,6 +128,9 @@ var reasons = [...]Entry{
 	{ReasonFrame, "a frame left a pod that is neither plain IPv4, IPv6 nor ARP, or has a VLAN tag"},
 	{ReasonFlows, "a packet for a pod was dropped: too many flows reach it to note another"},
 	{ReasonMembership, "a multicast membership report of a pod was dropped; counted, never recorded"},
+
+	{ReasonUnix, "a unix socket that the session did not make; path is the name it was bound to"},
+	{ReasonFamily, "a socket of an address family that may lead out of the namespace"},
 
 	{ReasonNameNotAllowed, "a name was asked for that no rule could allow"},
 	{ReasonQueryType, "a record type other than A and AAAA was asked for"},

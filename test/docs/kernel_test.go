@@ -26,6 +26,8 @@ var instead = map[string]string{
 	"sk_lookup programs":                     "`run` refuses to start",
 
 	"programs at a device that outlive their process (tcx links)": "clsact filters",
+
+	"LSM programs at a cgroup (CONFIG_BPF_LSM, `bpf` in `lsm=`)": "mounts cover the host's unix sockets that are there when the session begins, and the filter of system calls refuses families",
 }
 
 // featureTable is the table of bpf/feature.go, which is not exported.
@@ -37,6 +39,7 @@ func featureTable(t *testing.T) string {
 		{"fullFeatures", "full object"},
 		{"steerFeatures", "second layer"},
 		{"fenceFeatures", "guards of pods"},
+		{"peerFeatures", "guard of unix sockets"},
 	} {
 		for _, row := range rows(t, code.value(t, list.variable)) {
 			if len(row) < 2 || instead[row[0]] == "" {
@@ -73,6 +76,8 @@ func errnoTable(*testing.T) string {
 			full = legacy
 		case bpf.ReasonUnsolicited, bpf.ReasonSpoofed, bpf.ReasonFrame, bpf.ReasonFlows, bpf.ReasonMembership:
 			full, legacy = "the packet is dropped", "no pods"
+		case bpf.ReasonUnix, bpf.ReasonFamily:
+			legacy = "no LSM programs"
 		case bpf.ReasonUDP:
 			full += "; on a connected socket EPERM"
 		}
