@@ -10,7 +10,7 @@ import (
 )
 
 // pages are the man pages, below docs/man.
-var pages = []string{"phantom-ns.1", "phantom-ns-policy.5", "phantom-ns-audit.5", "phantom-cni.8", "phantom-runc.8"}
+var pages = []string{"phantom-ns.1", "phantom-ns-policy.5", "phantom-ns-audit.5", "phantom-cni.8", "phantom-runc.8", "phantom-ns-serve.8"}
 
 // macros are those of mdoc that the pages use, with those that take no text.
 var macros = map[string]bool{
