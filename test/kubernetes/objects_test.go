@@ -3,8 +3,12 @@
 package kubernetes
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -206,5 +210,77 @@ func TestTheEntryAndTheGrants(t *testing.T) {
 	}
 	if got := decoded(t, full).configs["phantom-ns-policies"].Data; len(got) != 1 || got["coder.yaml"] != said.Policies["coder"].Policy {
 		t.Errorf("policies: %q", got)
+	}
+}
+
+// The image is built of what the programs are made of, and of no test: what
+// Docker copies has all of their packages, and its builder is new enough.
+func TestTheImageHasEveryPackage(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join(packaging, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var copied []string
+	for line := range strings.Lines(string(file)) {
+		if from, ok := strings.CutPrefix(line, "COPY "); ok && !strings.HasPrefix(from, "--") {
+			fields := strings.Fields(from)
+			copied = append(copied, fields[:len(fields)-1]...)
+		}
+	}
+	if !slices.Equal(copied, []string{"go.mod", "go.sum", "bpf", "cmd", "enforcer", "netns", "proxy"}) {
+		t.Errorf("it copies %v", copied)
+	}
+	list := exec.Command("go", "list", "-deps", "-tags", "netgo,osusergo", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/phantom-ns", "./cmd/phantom-cni")
+	list.Dir, list.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := 0
+	for imported := range strings.Lines(string(out)) {
+		room, is := strings.CutPrefix(strings.TrimSpace(imported), "github.com/phantom-ns/phantom-ns/")
+		if !is {
+			continue
+		}
+		if ours++; !slices.Contains(copied, strings.Split(room, "/")[0]) {
+			t.Errorf("%s is not copied", room)
+		}
+	}
+	if ours < 10 {
+		t.Errorf("%d packages of ours", ours)
+	}
+}
+
+// The plugin takes the entry as it is: what is wrong then is that nobody
+// listens.
+func TestThePluginTakesTheEntry(t *testing.T) {
+	plugin := filepath.Join(t.TempDir(), "phantom-cni")
+	build := exec.Command("go", "build", "-tags", "netgo,osusergo", "-o", plugin, "./cmd/phantom-cni")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var conf map[string]any
+	if err := json.Unmarshal([]byte(decoded(t, full).configs["phantom-ns"].Data["entry.json"]), &conf); err != nil {
+		t.Fatal(err)
+	}
+	conf["cniVersion"], conf["name"], conf["socket"] = "1.0.0", "net", filepath.Join(t.TempDir(), "none.sock")
+	conf["runtimeConfig"] = map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"phantom-ns.dev/policy": "coder"}}
+	conf["prevResult"] = map[string]any{"cniVersion": "1.0.0", "interfaces": []any{map[string]string{"name": "eth0", "sandbox": "/run/netns/x"}}}
+	for asked, want := range map[string]float64{"refuse": 11, "maybe": 7} {
+		conf["unfencedLink"] = asked
+		data, err := json.Marshal(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add := exec.Command(plugin)
+		add.Stdin = bytes.NewReader(data)
+		add.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=a", "CNI_NETNS=/run/netns/x", "CNI_IFNAME=eth0", "CNI_PATH=/none",
+			"CNI_ARGS=K8S_POD_NAMESPACE=team-a;K8S_POD_NAME=agent"}
+		out, _ := add.Output() // it ends with 1 either way
+		var told struct{ Code float64 }
+		if err := json.Unmarshal(out, &told); err != nil || told.Code != want {
+			t.Errorf("%s: %s, %v; want code %v", asked, out, err, want)
+		}
 	}
 }
