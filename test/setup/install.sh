@@ -135,6 +135,8 @@ group_clients() {
 	need awscli # tests call /usr/bin/aws
 	need_for gh gh
 	need_for bindfs bindfs
+	need_for iodine iodine
+	need_for ifconfig net-tools # iodine calls it
 	need_for node nodejs
 	need_for npm npm
 	need_for javac default-jdk-headless
