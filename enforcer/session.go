@@ -81,13 +81,15 @@ type Session struct {
 
 	serving chan struct{} // closed when the agent executes
 	broken  chan error    // the proxy ended before the agent
+	// uncovered ends the session, too: a masked file is in sight.
+	uncovered chan error
 }
 
 // newSession is one that has nothing yet.
 func newSession(config Config) *Session {
 	s := &Session{
 		supply: supply{config: config, closing: make(chan struct{}), redue: make(chan struct{}, 1), check: (*policy.Session).CheckReload},
-		id:     audit.NewID(), broken: make(chan error, 1), serving: make(chan struct{}),
+		id:     audit.NewID(), broken: make(chan error, 1), uncovered: make(chan error, 1), serving: make(chan struct{}),
 	}
 	s.renewed = s.recordRenewal
 	return s
@@ -301,6 +303,9 @@ func (s *Session) launch(spec *policy.Session) error {
 	if err := s.tellAtRest(covered); err != nil {
 		return err
 	}
+	if err := s.watchCovers(spec, covers); err != nil {
+		return err
+	}
 	s.autorun = s.stampAutorun()
 	s.environ = agentEnviron(s.config.Caller, s.config.User, extra)
 	// First: an agent that executes has a log.
@@ -368,6 +373,10 @@ func (s *Session) Wait() (sandbox.Status, error) {
 		killErr := s.child.Signal(syscall.SIGKILL) // ends init, and with it every process
 		<-ended
 		return sandbox.Status{}, errors.Join(fmt.Errorf("%w: %w", ErrProxyDied, err), killErr)
+	case err := <-s.uncovered:
+		killErr := s.child.Signal(syscall.SIGKILL)
+		<-ended
+		return sandbox.Status{}, errors.Join(err, killErr)
 	}
 }
 
