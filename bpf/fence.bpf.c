@@ -37,9 +37,8 @@ judge_plain(struct __sk_buff *skb, const struct session *session, __u64 netns, s
 	if (packet->protocol == IPPROTO_ICMPV6) {
 		if (bpf_skb_load_bytes(skb, packet->body, &type, sizeof(type)))
 			return REASON_PACKET;
-		if ((is_neighbour_type(type) || type == ROUTER_SOLICITATION) &&
-		    (is_link_local(&packet->from) || is_unspecified(&packet->from) || is_assigned(session, &packet->from)))
-			return judge_neighbour(skb, netns, packet, now);
+		if (is_neighbour_type(type) || type == ROUTER_SOLICITATION)
+			return claims_own(skb, session, packet, type) ? judge_neighbour(skb, netns, packet, now) : REASON_SPOOFED;
 	}
 	if (!is_assigned(session, &packet->from))
 		return REASON_SPOOFED;

@@ -123,6 +123,24 @@ static __always_inline bool is_neighbour_type(__u8 type)
 	return type == NEIGHBOUR_SOLICITATION || type == NEIGHBOUR_ADVERTISEMENT;
 }
 
+/*
+ * Neighbours believe whoever says where an address is: its sender of its own, in any message; an advertisement of its
+ * target, too; and a question without a sender (RFC 4862 5.4.3) keeps its target from whoever is about to have it.
+ */
+static __always_inline bool
+claims_own(struct __sk_buff *skb, const struct session *session, const struct packet *packet, __u8 type)
+{
+	struct solicitation message;
+	bool nobody = is_unspecified(&packet->from);
+
+	if (!nobody && !is_assigned(session, &packet->from))
+		return false;
+	if (type == ROUTER_SOLICITATION || (type == NEIGHBOUR_SOLICITATION && !nobody))
+		return true;
+	return !bpf_skb_load_bytes(skb, packet->body, &message, __builtin_offsetof(struct solicitation, option)) &&
+	       is_assigned(session, &message.target);
+}
+
 /* Ports as the peer's packet had them that a pod's error quotes; false for an error about anything else. */
 static __always_inline bool
 read_quoted(struct __sk_buff *skb, const struct packet *error, struct packet *quoted)

@@ -47,6 +47,10 @@ func newPod(t *testing.T) *pod {
 	require(t, configure("host0", "", host4+"/24", host6+"/64"))
 	p := &pod{rig: r, dir: dir}
 	r.inside(func() error {
+		// No address of the kernel's own choice, which the session would have to know (IN6_ADDR_GEN_MODE_NONE).
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/eth0/addr_gen_mode", []byte("1"), 0o644); err != nil {
+			return err
+		}
 		if err := configure("eth0", host4, pod4+"/24", pod6+"/64"); err != nil {
 			return err
 		}
