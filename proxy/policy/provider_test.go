@@ -13,7 +13,7 @@ import (
 )
 
 func TestProviders(t *testing.T) {
-	if len(Providers()) != len(providerTable)+2 { // aws and gcp have no placeholders of this kind
+	if len(Providers()) != len(providerTable)+3 { // aws, gcp and vertex have no placeholders of this kind
 		t.Errorf("%d providers, %d in the table: %s", len(Providers()), len(providerTable), providerNames())
 	}
 	for _, w := range providerTable {
