@@ -177,7 +177,11 @@ func (e *env) reread(f runFlags, config enforcer.Config, command string) func() 
 func relaySignals(session *enforcer.Session) (stop func()) {
 	attached := hasTerminal()
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
+		if !signal.Ignored(sig) { // by nohup
+			signal.Notify(signals, sig)
+		}
+	}
 	go func() {
 		for sig := range signals {
 			if sig == syscall.SIGHUP && !attached {
