@@ -32,9 +32,12 @@ const partingTimeout = 500 * time.Millisecond
 type webSocket struct {
 	down, up leg
 	parting  atomic.Uint32 // status code of the close frame that is due; else 0
+	halted   chan struct{} // closed when neither side is read any more
 }
 
-func newWebSocket(down, up leg) *webSocket { return &webSocket{down: down, up: up} }
+func newWebSocket(down, up leg) *webSocket {
+	return &webSocket{down: down, up: up, halted: make(chan struct{})}
+}
 
 // end has both sides told, by a close frame where their stream is between two
 // frames, and then closes them. Nothing that either sends from now on reaches
@@ -46,6 +49,7 @@ func (w *webSocket) end(code uint32) {
 	past := time.Unix(1, 0)
 	w.down.SetReadDeadline(past)
 	w.up.SetReadDeadline(past)
+	close(w.halted)
 	time.AfterFunc(partingTimeout, w.close) // also of one that does not read
 }
 
@@ -104,6 +108,7 @@ func (w *webSocket) joinHalf(dst leg, src io.Reader, source leg, masked bool) (n
 // part says that this direction has ended, and reads on so that closing resets
 // nothing that the other side has yet to read.
 func (w *webSocket) part(dst leg, src io.Reader, source leg, frame, buf []byte) {
+	<-w.halted // else the answer to this close frame would pass the other way
 	if frames, ok := src.(scrub.FrameReader); !ok || !frames.Between() {
 		dst.Close()
 	} else if _, err := dst.Write(frame); err != nil || dst.CloseWrite() != nil {
