@@ -177,11 +177,7 @@ func (e *env) reread(f runFlags, config enforcer.Config, command string) func() 
 func relaySignals(session *enforcer.Session) (stop func()) {
 	attached := hasTerminal()
 	signals := make(chan os.Signal, 8)
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
-		if !signal.Ignored(sig) { // by nohup
-			signal.Notify(signals, sig)
-		}
-	}
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
 		for sig := range signals {
 			if sig == syscall.SIGHUP && !attached {

@@ -38,8 +38,8 @@ func (p *pid1) exec() error {
 	c := &children{leaders: make(map[int]*ahead)}
 	// Signals that the agent sends to init: a handler that does nothing, as the
 	// kernel already drops those that have none. The agent itself does not
-	// inherit it, as it does what nohup ignores.
-	signal.Notify(make(chan os.Signal), minded(everySignal()...)...)
+	// inherit it, as it would an ignored signal.
+	signal.Notify(make(chan os.Signal))
 	if c.agent, err = p.fork(name, 0); err != nil {
 		return fmt.Errorf("execute %q: %w", name, err)
 	}
@@ -52,25 +52,6 @@ func (p *pid1) exec() error {
 	go p.reap(c)
 	p.obey(c)
 	return nil
-}
-
-// minded leaves out the signals that whoever started us ignores: to ask for one
-// is to ignore it no more.
-func minded(signals ...syscall.Signal) (kept []os.Signal) {
-	for _, s := range signals {
-		if !signal.Ignored(s) {
-			kept = append(kept, s)
-		}
-	}
-	return kept
-}
-
-// everySignal lists them up to the kernel's highest (_NSIG).
-func everySignal() (all []syscall.Signal) {
-	for s := range syscall.Signal(64) {
-		all = append(all, s+1)
-	}
-	return all
 }
 
 // release gives up what only the stages and the agent need: whoever is at the

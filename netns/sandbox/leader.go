@@ -50,7 +50,7 @@ func LeaderMain() {
 	// The program dies with the thread that forked it.
 	runtime.LockOSThread()
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, minded(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)...)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	l := &leader{pid1: pid1{control: -1, slave: -1, stage: StageStart}}
 	if err := l.start(); err != nil {
 		// Without a reader there is nobody to tell.
