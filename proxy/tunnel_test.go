@@ -38,12 +38,12 @@ func agentFrame(text string) string {
 	return "\x81" + string([]byte{0x80 | byte(len(text))}) + string(mask[:]) + string(masked)
 }
 
-// echoFrames sends short frames of a client back as a server's, up to the one
-// that closes.
+// echoFrames sends short frames of a client back as a server's, the one that
+// closes among them.
 func echoFrames(w io.Writer, r io.Reader) {
 	for {
 		var head [6]byte
-		if _, err := io.ReadFull(r, head[:]); err != nil || head[0] == 0x88 {
+		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return
 		}
 		text := make([]byte, head[1]&0x7f)

@@ -32,7 +32,7 @@ const partingTimeout = 500 * time.Millisecond
 type webSocket struct {
 	down, up leg
 	parting  atomic.Uint32 // status code of the close frame that is due; else 0
-	halted   chan struct{} // closed when neither side is read any more
+	halted   chan struct{} // closed when both sides' reads have been woken
 }
 
 func newWebSocket(down, up leg) *webSocket {
@@ -83,18 +83,22 @@ func (w *webSocket) join(frames io.Reader) (in, out int64) {
 func (w *webSocket) joinHalf(dst leg, src io.Reader, source leg, masked bool) (n int64) {
 	buf := copyBuffers.Get().(*[copyBufferSize]byte)
 	defer copyBuffers.Put(buf)
+	frames, framed := src.(scrub.FrameReader)
 	for {
+		between := framed && frames.Between()
 		m, err := src.Read(buf[:])
+		// A read that a deadline has woken still returns what came before it ran:
+		// the answer to the close frame of the other direction, for one.
+		if code := w.parting.Load(); code != 0 {
+			w.part(dst, source, between, closeFrame(code, masked), buf[:])
+			return n
+		}
 		if m > 0 {
 			if _, werr := dst.Write(buf[:m]); werr != nil {
 				source.Close()
 				return n
 			}
 			n += int64(m)
-		}
-		if code := w.parting.Load(); err != nil && code != 0 {
-			w.part(dst, src, source, closeFrame(code, masked), buf[:])
-			return n
 		}
 		if err != nil {
 			if err != io.EOF || dst.CloseWrite() != nil {
@@ -105,11 +109,12 @@ func (w *webSocket) joinHalf(dst leg, src io.Reader, source leg, masked bool) (n
 	}
 }
 
-// part says that this direction has ended, and reads on so that closing resets
-// nothing that the other side has yet to read.
-func (w *webSocket) part(dst leg, src io.Reader, source leg, frame, buf []byte) {
-	<-w.halted // else the answer to this close frame would pass the other way
-	if frames, ok := src.(scrub.FrameReader); !ok || !frames.Between() {
+// part says that this direction has ended, where what it wrote last was a whole
+// frame, and reads on so that closing resets nothing that the other side has yet
+// to read.
+func (w *webSocket) part(dst, source leg, between bool, frame, buf []byte) {
+	<-w.halted // whose deadline would end the reading here
+	if !between {
 		dst.Close()
 	} else if _, err := dst.Write(frame); err != nil || dst.CloseWrite() != nil {
 		dst.Close()

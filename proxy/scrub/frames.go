@@ -45,14 +45,19 @@ func (s *Scrubber) Frames(src io.Reader) FrameReader { return &frames{scrubber: 
 // FrameReader reads the frames of one direction of a WebSocket.
 type FrameReader interface {
 	io.Reader
-	// Between reports, after Read has returned an error, whether what was read
-	// until then ends with a frame: another one may follow it.
+	// Between reports whether what was read so far ends with a frame: another one
+	// may follow it.
 	Between() bool
 }
 
 // Between: of the last frame of a message the head is given away before its
 // payload has come, of all others when it is there.
-func (f *frames) Between() bool { return !f.in || !f.fin }
+func (f *frames) Between() bool {
+	if len(f.out) > 0 || f.window != nil && f.window.waiting() > 0 {
+		return false
+	}
+	return !f.in || !f.fin || f.left == 0
+}
 
 // frames goes through a stream frame by frame. What it gives away is out, a head
 // or a whole control frame, and then what is ready in window.

@@ -231,6 +231,38 @@ func TestIdleFramesHoldNoWindow(t *testing.T) {
 	}
 }
 
+// endsWithFrame is a parser of its own: whether stream is whole frames.
+func endsWithFrame(stream string) bool {
+	for stream != "" {
+		if len(stream) < 2 || len(stream) < 2+int(stream[1]) {
+			return false
+		}
+		stream = stream[2+int(stream[1]):] // short ones alone
+	}
+	return true
+}
+
+// TestBetweenFrames: at whatever byte a stream is left, it is known whether a
+// frame may follow.
+func TestBetweenFrames(t *testing.T) {
+	s := scrubber(t, [2]string{canary, placeholder})
+	stream := frame(0x81, "hello") + frame(0x01, canary[:9]) + frame(0x89, "ping") + frame(0x00, canary[9:]) + frame(0x80, "") + frame(0x81, "") + frame(0x82, canary)
+	for _, size := range []int{1, 3, 64} {
+		for name, src := range map[string]io.Reader{
+			"whole": strings.NewReader(stream), "bytes": iotest.OneByteReader(strings.NewReader(stream)),
+		} {
+			f, got, buf := s.Frames(src), "", make([]byte, size)
+			for err := error(nil); err == nil; {
+				var n int
+				n, err = f.Read(buf)
+				if got += string(buf[:n]); f.Between() != endsWithFrame(got) {
+					t.Errorf("%s, %d at a time: between is %t behind %q", name, size, f.Between(), got)
+				}
+			}
+		}
+	}
+}
+
 func FuzzFrames(f *testing.F) {
 	s := scrubber(f, [2]string{canary, placeholder})
 	f.Add([]byte(frame(0x01, canary[:9])+frame(0x80, canary[9:])), uint64(1))
