@@ -200,11 +200,13 @@ func TestP6TerminalOfProgram(t *testing.T) {
 	if got := c.until("ready\r\n"); got != "/dev/pts/0\r\n33 77\r\nready\r\n" {
 		t.Errorf("saw %q", got)
 	}
-	_, err = fmt.Fprint(a.master, "\x03")
-	must(t, err)
+	// At once: a signal that comes just before the shell's read(2) is looked at
+	// when that returns.
+	for _, typed := range []string{"\x03", "hello\r"} {
+		_, err = fmt.Fprint(a.master, typed)
+		must(t, err)
+	}
 	c.until("caught\r\n")
-	_, err = fmt.Fprint(a.master, "hello\r")
-	must(t, err)
 	c.until("got hello\r\n")
 	<-a.Stopping
 	must(t, p.Signal(unix.SIGCONT))
