@@ -3,7 +3,6 @@
 package enforcer
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // cgroupParent is the name of our directory at the root of the cgroup v2
@@ -52,31 +53,16 @@ func HostCgroup2Root() (string, error) {
 // findCgroup2 goes through the mounts of cgroup v2: what of it is mounted, and
 // where.
 func findCgroup2(is func(root, path string) bool) (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.Read()
 	if err != nil {
 		return "", fmt.Errorf("find cgroup v2: %w", err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		mount, fsInfo, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(mount)
-		if !ok || len(fields) < 5 || !strings.HasPrefix(fsInfo, "cgroup2 ") {
-			continue
+	for _, m := range mounts {
+		if m.Kind == "cgroup2" && is(m.Root, m.Path) {
+			return m.Path, nil
 		}
-		if path := unescapeMount(fields[4]); is(fields[3], path) {
-			return path, nil
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("find cgroup v2: %w", err)
 	}
 	return "", fmt.Errorf("find cgroup v2: %w", ErrNoCgroup2)
-}
-
-// unescapeMount undoes the octal escapes of /proc/*/mountinfo (proc(5)).
-func unescapeMount(path string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
 }
 
 // cgroup is one session's directory below cgroupParent. Its two leaves keep

@@ -3,7 +3,6 @@
 package enforcer
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // processLimit is the most processes and threads that an agent may have at
@@ -89,24 +90,14 @@ func (c *cgroup) hold(pid int) error {
 // pidsRoot finds the mount of the pids controller of cgroup v1; empty where
 // there is none.
 func pidsRoot() (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.Read()
 	if err != nil {
 		return "", fmt.Errorf("find cgroup v1: %w", err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		mount, source, _ := strings.Cut(lines.Text(), " - ")
-		fields, of := strings.Fields(mount), strings.Fields(source)
-		if len(fields) < 5 || len(of) < 3 || of[0] != "cgroup" || fields[3] != "/" {
-			continue
+	for _, m := range mounts {
+		if m.Kind == "cgroup" && m.Root == "/" && slices.Contains(strings.Split(m.Options, ","), "pids") {
+			return m.Path, nil
 		}
-		if slices.Contains(strings.Split(of[2], ","), "pids") {
-			return unescapeMount(fields[4]), nil
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("find cgroup v1: %w", err)
 	}
 	return "", nil
 }

@@ -51,7 +51,7 @@ var layers = [][]string{
 	{"netns/sandbox"},
 	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub", "proxy/mask"},
 	{"proxy/mint"},
-	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit"},
+	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit", "netns/sandbox/mountinfo"},
 	{"proxy/sign"},
 }
 

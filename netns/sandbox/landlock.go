@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox/fence"
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // A second opinion on what the mounts say, where the kernel has Landlock: the
@@ -46,15 +47,15 @@ func (p *pid1) grantWrites() error {
 	if p.rules == nil {
 		return nil
 	}
-	points, err := mountPoints()
+	points, err := mountinfo.Read()
 	if err != nil {
 		return err
 	}
 	for _, m := range points {
-		if m.flags&unix.MS_RDONLY != 0 || !p.own.own[m.device] && !p.own.binds[m.id] {
+		if m.Flags&unix.MS_RDONLY != 0 || !p.own.own[m.Device] && !p.own.binds[m.ID] {
 			continue
 		}
-		fd, reached, err := m.reach()
+		fd, reached, err := reach(m)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || err == nil && !reached {
 			continue
 		}
@@ -62,7 +63,7 @@ func (p *pid1) grantWrites() error {
 			err = errors.Join(p.rules.Grant(fd, fence.Write), unix.Close(fd))
 		}
 		if err != nil {
-			return fmt.Errorf("let agent write %q: %w", m.path, err)
+			return fmt.Errorf("let agent write %q: %w", m.Path, err)
 		}
 	}
 	return nil

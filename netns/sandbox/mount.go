@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // Attributes of new mounts.
@@ -51,7 +53,7 @@ func (p *pid1) mount() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	points, err := mountPoints()
+	points, err := mountinfo.Read()
 	if err != nil {
 		return err
 	}

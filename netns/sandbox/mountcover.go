@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox/trust"
 )
 
@@ -152,22 +153,22 @@ func sameFilesystem(target int, dir string) (bool, error) {
 // aliases are the further paths at which the host's mounts show what name is:
 // a folder bound elsewhere, a subvolume and its parent.
 func (v *view) aliases(name string) []string {
-	var on *mountPoint
+	var on *mountinfo.Mount
 	for i := range v.points {
-		if m := &v.points[i]; within(name, m.path) && (on == nil || len(m.path) >= len(on.path)) {
+		if m := &v.points[i]; within(name, m.Path) && (on == nil || len(m.Path) >= len(on.Path)) {
 			on = m
 		}
 	}
 	if on == nil {
 		return nil
 	}
-	inner := path.Join(on.root, strings.TrimPrefix(name, on.path))
+	inner := path.Join(on.Root, strings.TrimPrefix(name, on.Path))
 	var all []string
 	for _, m := range v.points {
-		if m.device != on.device || !within(inner, m.root) {
+		if m.Device != on.Device || !within(inner, m.Root) {
 			continue
 		}
-		alias := path.Join(m.path, strings.TrimPrefix(inner, strings.TrimSuffix(m.root, "/")))
+		alias := path.Join(m.Path, strings.TrimPrefix(inner, strings.TrimSuffix(m.Root, "/")))
 		if alias != name && !slices.Contains(all, alias) {
 			all = append(all, alias)
 		}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // give makes a file of the agent's with real content.
@@ -97,10 +99,10 @@ func TestCoversOfAReadOnlyHome(t *testing.T) {
 }
 
 func TestAliases(t *testing.T) {
-	v := &view{points: []mountPoint{
-		{id: 1, device: "8:1", root: "/", path: "/"}, {id: 2, device: "8:2", root: "/@home", path: "/home"},
-		{id: 3, device: "8:2", root: "/", path: "/mnt/all"}, {id: 4, device: "8:2", root: "/@home/u", path: "/data"},
-		{id: 5, device: "8:2", root: "/@other", path: "/other"}, {id: 6, device: "8:2", root: "/@home/u/f", path: "/one"},
+	v := &view{points: []mountinfo.Mount{
+		{ID: 1, Device: "8:1", Root: "/", Path: "/"}, {ID: 2, Device: "8:2", Root: "/@home", Path: "/home"},
+		{ID: 3, Device: "8:2", Root: "/", Path: "/mnt/all"}, {ID: 4, Device: "8:2", Root: "/@home/u", Path: "/data"},
+		{ID: 5, Device: "8:2", Root: "/@other", Path: "/other"}, {ID: 6, Device: "8:2", Root: "/@home/u/f", Path: "/one"},
 	}}
 	got := strings.Join(v.aliases("/home/u/f"), " ")
 	if got != "/mnt/all/@home/u/f /data/f /one" {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // Nobody works here: everything at or below is the system's, or ours.
@@ -46,7 +48,7 @@ type source struct {
 
 // view is what the agent is to see of the host.
 type view struct {
-	points  []mountPoint       // the host's mounts
+	points  []mountinfo.Mount  // the host's mounts
 	flags   map[uint64]uintptr // of them, by id
 	home    *source            // nil when there is none
 	dir     *source
@@ -57,10 +59,10 @@ type view struct {
 }
 
 // openView opens it. Points are the host's mounts.
-func (p *pid1) openView(points []mountPoint) (v *view, err error) {
+func (p *pid1) openView(points []mountinfo.Mount) (v *view, err error) {
 	v = &view{points: points, flags: make(map[uint64]uintptr), links: runLinks()}
 	for _, m := range points {
-		v.flags[m.id] = m.flags
+		v.flags[m.ID] = m.Flags
 	}
 	defer func() {
 		if err != nil {

@@ -3,7 +3,6 @@
 package rig
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // Traces is what exists in the kernel and on the machine that a session could
@@ -98,23 +99,30 @@ func processes() (Traces, error) {
 // cgroups lists the session directories below our parent, in every cgroup
 // mount.
 func cgroups() (Traces, error) {
+	all, err := mountinfo.Read()
+	if err != nil {
+		return nil, err
+	}
 	var out Traces
-	err := eachMount(func(point, kind string) error {
-		if kind != "cgroup2" && kind != "cgroup" { // v1 limits processes on hybrid hosts
-			return nil
+	for _, m := range all {
+		if m.Kind != "cgroup2" && m.Kind != "cgroup" { // v1 limits processes on hybrid hosts
+			continue
 		}
-		err := filepath.WalkDir(filepath.Join(point, "phantom-ns"), func(path string, d fs.DirEntry, err error) error {
+		parent := filepath.Join(m.Path, "phantom-ns")
+		err := filepath.WalkDir(parent, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err == nil && d.IsDir() && path != filepath.Join(point, "phantom-ns") {
+			if err == nil && d.IsDir() && path != parent {
 				out = append(out, "cgroup "+path)
 			}
 			return err
 		})
-		return err
-	})
-	return out, err
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func sessions() (Traces, error) {
@@ -130,34 +138,12 @@ func sessions() (Traces, error) {
 }
 
 func mounts() (Traces, error) {
+	all, err := mountinfo.Read()
 	var out Traces
-	err := eachMount(func(point, kind string) error {
-		out = append(out, "mount "+kind+" "+point)
-		return nil
-	})
+	for _, m := range all {
+		out = append(out, "mount "+m.Kind+" "+m.Path)
+	}
 	return out, err
-}
-
-// eachMount visits the mounts of this process, as proc(5) lists them.
-func eachMount(visit func(point, kind string) error) error {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		place, source, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(place)
-		if !ok || len(fields) < 5 {
-			return fmt.Errorf("mountinfo: line %q", lines.Text())
-		}
-		kind, _, _ := strings.Cut(source, " ")
-		if err := visit(fields[4], kind); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
 }
 
 func programs() (Traces, error) {

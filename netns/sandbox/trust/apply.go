@@ -3,12 +3,12 @@
 package trust
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // Apply writes the covers into staging and mounts them.
@@ -21,7 +21,11 @@ import (
 // system's is an error, because a client would then not trust the session for no visible reason.
 // After an error the namespace is half covered: discard it.
 func (p *Plan) Apply(staging string) error {
-	if err := requirePrivate("/proc/thread-self/mountinfo"); err != nil {
+	mounts, err := mountinfo.Read()
+	if err != nil {
+		return fmt.Errorf("apply trust: %w", err)
+	}
+	if err := requirePrivate(mounts); err != nil {
 		return fmt.Errorf("apply trust: %w", err)
 	}
 	if err := requireTmpfs(staging); err != nil {
@@ -160,35 +164,13 @@ func restrict(mount int) error {
 
 // requirePrivate refuses a namespace with a shared mount: a cover below it would appear in the
 // host's own namespace.
-func requirePrivate(mountinfo string) error {
-	data, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return fmt.Errorf("check propagation: %w", err)
-	}
-	for line := range bytes.Lines(data) {
-		if place, shared := propagates(line); shared {
-			return fmt.Errorf("check propagation: mount %q is shared with other namespaces", place)
+func requirePrivate(mounts []mountinfo.Mount) error {
+	for _, m := range mounts {
+		if m.Shared {
+			return fmt.Errorf("check propagation: mount %q is shared with other namespaces", m.Path)
 		}
 	}
 	return nil
-}
-
-// propagates reads one line of mountinfo: six fields, optional ones, "-", three more
-// (proc_pid_mountinfo(5)).
-func propagates(line []byte) (place string, shared bool) {
-	fields := bytes.Fields(line)
-	for i, field := range fields {
-		if i < 6 {
-			continue
-		}
-		if string(field) == "-" {
-			break
-		}
-		if bytes.HasPrefix(field, []byte("shared:")) {
-			return string(fields[4]), true
-		}
-	}
-	return "", false
 }
 
 // requireTmpfs keeps covers off every disk of the host.

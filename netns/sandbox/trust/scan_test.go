@@ -201,3 +201,12 @@ func TestBasesThatAreNotAbsoluteAreNone(t *testing.T) {
 		}
 	}
 }
+
+// The root as a home or working directory says nothing that a user has to read.
+func TestTheRootIsNobodysProject(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	o.Home, o.Dir = "/", "/"
+	o.Env = []string{"VIRTUAL_ENV=/", "JAVA_HOME=//"}
+	same(t, "warnings", w.build(o).Warnings, nil)
+}

@@ -182,10 +182,11 @@ func (p *Plan) base(pattern string) (dir, rest string, ok bool) {
 	case strings.HasPrefix(head, "$"):
 		dir = lookup(p.options.Env, head[1:])
 	}
-	if !path.IsAbs(dir) {
+	dir = path.Clean(dir)
+	if !path.IsAbs(dir) || dir == "/" { // what the root holds has patterns of its own
 		return "", "", false
 	}
-	return path.Clean(dir), rest, true
+	return dir, rest, true
 }
 
 func lookup(env []string, name string) string {
