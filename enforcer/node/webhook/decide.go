@@ -30,7 +30,7 @@ var (
 	errCapability  = errors.New("capability reaches past the fence")
 	errWindows     = errors.New("os: only pods of Linux can be held to a policy")
 	errVariable    = errors.New("variable is set already, to something else; remove it")
-	errMount       = errors.New("something else is mounted where trust is; remove it")
+	errMount       = errors.New("something else is mounted where trust is, or trust elsewhere; remove it")
 	errOld         = errors.New("the pod was made before the webhook was there and has no volumes for trust; make it anew")
 	errVolume      = errors.New("a volume's name is one of phantom-ns's; rename it")
 )

@@ -147,22 +147,24 @@ func (c *container) variables(env []string) ([]variable, error) {
 // mounts are those that the container lacks. A mount of its own above one of
 // them is no conflict: runtimes mount what lies deeper later.
 func (c *container) mounts(wanted []cdi.Mount, volumes []volume) ([]mount, error) {
-	var missing []mount
+	var ours []mount
 	for _, w := range wanted {
-		ours := mount{Name: volumeOf(volumes, w.Source).Name, Path: w.Target, ReadOnly: true}
-		there := false
-		for _, had := range c.Mounts {
-			at := path.Clean("/" + had.Path)
-			if at != w.Target && !strings.HasPrefix(at, w.Target+"/") {
-				continue
-			}
-			if there = had == ours; !there {
-				return nil, fmt.Errorf("%.80q: %w", had.Path, errMount)
-			}
-		}
-		if !there {
-			missing = append(missing, ours)
+		ours = append(ours, mount{Name: volumeOf(volumes, w.Source).Name, Path: w.Target, ReadOnly: true})
+	}
+	for _, had := range c.Mounts {
+		if !slices.Contains(ours, had) && had.meets(ours) {
+			return nil, fmt.Errorf("%.80q: %w", had.Path, errMount)
 		}
 	}
-	return missing, nil
+	return slices.DeleteFunc(ours, func(m mount) bool { return slices.Contains(c.Mounts, m) }), nil
+}
+
+// meets tells whether a mount covers one of ours, or is of a volume of ours:
+// mounted anywhere else, that could be written, and all containers of the
+// policy on the node have it.
+func (m mount) meets(ours []mount) bool {
+	at := path.Clean("/" + m.Path)
+	return slices.ContainsFunc(ours, func(o mount) bool {
+		return m.Name == o.Name || at == o.Path || strings.HasPrefix(at, o.Path+"/")
+	})
 }
