@@ -3,111 +3,100 @@
 package enforcer
 
 import (
-	"context"
-	"net"
-	"sync"
-	"time"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/phantom-ns/phantom-ns/bpf"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
-// callbackLinger is how long a login's port stays on the host once the login is
-// stored: the browser is still shown the page that says so, which it asks for
-// in a connection of its own.
-const callbackLinger = time.Minute
+// A browser ends a login at a port of the loopback. The host has that port for as
+// long as the tool inside listens on it, which the kernel tells:
+//
+//	kernel                   supervisor                      proxy
+//	  ├─ a server has come ────▶│ opens the host's port        │
+//	  │                         ├─ publish {socket} + fd ─────▶│ serves it
+//	  ├─ the last has gone ────▶│                              │
+//	  │                         ├─ withdraw {socket} ─────────▶│ closes it
+//
+// The proxy, which knows when the login is stored, takes none after that, and
+// closes one that is still there a minute later. A session without a login loads
+// no program.
+const (
+	msgPublish  = "publish"
+	msgWithdraw = "withdraw"
+)
 
-// callback is the port of the host at which a browser ends a login. It is there
-// for one: when the login is stored it goes with the tool's own server, and a
-// minute later at the latest.
-type callback struct {
-	login string
-	l     net.Listener
-
-	mu     sync.Mutex
-	made   bool
-	timer  *time.Timer
-	closed bool
+// callbackWatch opens and closes the ports of a session's logins.
+type callbackWatch struct {
+	session *Session
+	servers *bpf.Servers
+	entries map[uint16]int // by port: which entry of publish
+	open    map[uint16]bool
 }
 
-// done is called when the login is stored.
-func (c *callback) done() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.made && !c.closed {
-		c.made, c.timer = true, time.AfterFunc(callbackLinger, c.close)
-	}
-}
-
-// close takes the port from the host.
-func (c *callback) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed = true; c.timer != nil {
-		c.timer.Stop()
-	}
-	// Nobody is there to tell: what it ends is its own accept.
-	_ = c.l.Close()
-}
-
-// isClosed tells an end that was meant from one that was not.
-func (c *callback) isClosed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed
-}
-
-// watch closes the port, too, when the login is stored and the tool listens no
-// more.
-func (c *callback) watch(to far) far {
-	dial := to.dial
-	to.dial = func(ctx context.Context) (net.Conn, error) {
-		conn, err := dial(ctx)
-		c.mu.Lock()
-		over := err != nil && c.made
-		c.mu.Unlock()
-		if over {
-			c.close()
-		}
-		return conn, err
-	}
-	return to
-}
-
-// callbacks are those of a policy's sessions. A login is one session's alone: a
-// node has none.
-type callbacks struct {
-	mu  sync.Mutex
-	all []*callback
-}
-
-func (c *callbacks) add(one *callback) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.all = append(c.all, one)
-}
-
-// done closes those of a login that is stored.
-func (c *callbacks) done(login string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, one := range c.all {
-		if one.login == login {
-			one.done()
+// watchCallbacks begins before the agent executes, and ends with the session.
+func (s *Session) watchCallbacks(spec *policy.Session) error {
+	w := &callbackWatch{session: s, entries: make(map[uint16]int), open: make(map[uint16]bool)}
+	var ports []uint16
+	for i, entry := range spec.Publish {
+		if entry.Login != "" {
+			w.entries[entry.Port], ports = i, append(ports, entry.Port)
 		}
 	}
-}
-
-// servePublished begins to serve one port of the host's until the session ends, and a
-// login's until that is stored.
-func (s *sessionStage) servePublished(l net.Listener, name socketName) {
-	to := s.publishOne(name.Index)
-	if name.Index < 0 || name.Index >= len(s.spec.Publish) || s.spec.Publish[name.Index].Login == "" {
-		go s.ends(name, func() error { return s.relays.serve(l, to) })
-		return
+	if len(ports) == 0 {
+		return nil
 	}
-	c := &callback{login: s.spec.Publish[name.Index].Login, l: l}
-	s.policy.callbacks.add(c) // before anything can come of the login
+	var err error
+	if w.servers, err = bpf.WatchServers(s.group.agent, ports...); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
 	go func() {
-		if err := s.relays.serve(l, c.watch(to)); !c.isClosed() {
-			s.ends(name, func() error { return err })
-		}
+		defer close(ended)
+		w.run(spec)
 	}()
+	s.undo.push(func() error {
+		err := w.servers.Close()
+		<-ended
+		return err
+	})
+	return nil
+}
+
+func (w *callbackWatch) run(spec *policy.Session) {
+	for {
+		port, listening, err := w.servers.Next()
+		if errors.Is(err, bpf.ErrClosed) {
+			return
+		}
+		if err == nil && listening != w.open[port] {
+			err = w.follow(spec, port, listening)
+		}
+		if err != nil {
+			w.session.config.Notify(err.Error())
+		}
+	}
+}
+
+// follow opens the port of the host's, or closes it. What fails is tried again
+// with the next server.
+func (w *callbackWatch) follow(spec *policy.Session, port uint16, listening bool) error {
+	index := w.entries[port]
+	m := message{Kind: msgWithdraw, Session: w.session.id, Sockets: []socketName{{Role: rolePublish, Index: index}}}
+	var files []*os.File
+	if listening {
+		f, err := w.session.openPublished(spec.Publish[index])
+		if err != nil {
+			return fmt.Errorf("login %s: a browser's answer will not arrive: %w", spec.Publish[index].Login, err)
+		}
+		defer f.Close() // the proxy's copy is the port
+		m.Kind, files = msgPublish, []*os.File{f}
+	}
+	_, err := w.session.proxy.ask(m, files...)
+	if err == nil {
+		w.open[port] = listening
+	}
+	return err
 }

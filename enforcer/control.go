@@ -31,6 +31,8 @@ import (
 //	   │                 …                    │
 //	   ├─ renew {policy} + fds: spec, values ▶│ goes over to them, whole or not at all
 //	   │◀──────────────────────────────── ready or failed
+//	   ├─ publish, withdraw {session, socket}▶│ a login's port, see callback.go
+//	   │◀───────────────────────────────── done
 //	   ├─ end {session}, forget {policy} ────▶│
 //	   │◀───────────────────────────────── done
 //	   │◀────── broken {session}, unasked: it is served no more
@@ -69,7 +71,7 @@ type message struct {
 
 	Credential string `json:"credential,omitempty"` // lease: which
 
-	Sockets  []socketName `json:"sockets,omitempty"` // session: what each fd is, in order
+	Sockets  []socketName `json:"sockets,omitempty"` // session, publish, withdraw: what each fd is, in order
 	Hostname string       `json:"hostname,omitempty"`
 	Own4     netip.Addr   `json:"own4,omitzero"` // session: the namespace's own addresses
 	Own6     netip.Addr   `json:"own6,omitzero"`

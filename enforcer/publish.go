@@ -27,7 +27,7 @@ const firstUserPort = 1024
 // publishes: their listeners, in the policy's order, and the door, which is its
 // end of the pair on which it asks for sockets of the namespace.
 type published struct {
-	listeners []*os.File
+	listeners []*os.File // nil: a login's, which comes later
 	door      *os.File
 }
 
@@ -47,6 +47,10 @@ func (s *Session) publish(spec *policy.Session) (*published, error) {
 		return p, nil
 	}
 	for _, entry := range spec.Publish {
+		if entry.Login != "" {
+			p.listeners = append(p.listeners, nil)
+			continue
+		}
 		f, err := s.openPublished(entry)
 		if err != nil {
 			p.close()

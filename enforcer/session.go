@@ -241,7 +241,10 @@ func (s *Session) handOver(spec *policy.Session) error {
 		return err
 	}
 	defer published.close()
-	return s.serveSession(listeners, published)
+	if err := s.serveSession(listeners, published); err != nil {
+		return err
+	}
+	return s.watchCallbacks(spec)
 }
 
 func (s *Session) sandboxSpec(spec *policy.Session) sandbox.Spec {

@@ -217,7 +217,7 @@ func (s *sessionStage) serveSocket(name socketName, f *os.File) error {
 	case roleForward:
 		go s.ends(name, func() error { return s.relays.serve(l, s.forwardOne(name.Port)) })
 	case rolePublish:
-		s.servePublished(l, name)
+		go s.ends(name, func() error { return s.relays.serve(l, s.publishOne(name.Index)) })
 	default:
 		return fmt.Errorf("unknown role %q", name.Role)
 	}

@@ -171,6 +171,10 @@ func (p *proxyStage) answer(m message, files []*os.File) message {
 		stage, do = "policy", p.forgetPolicy
 	case msgSession:
 		stage, do = "listen", p.takeSession
+	case msgPublish:
+		stage, do = "publish", p.openCallback
+	case msgWithdraw:
+		stage, do = "publish", p.closeCallback
 	case msgEnd:
 		stage, do = "session", p.endSession
 	case msgDrain:

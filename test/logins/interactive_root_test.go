@@ -106,8 +106,8 @@ func TestLoginIsAsked(t *testing.T) {
 	}
 }
 
-// callbackTool logs in as Codex does: the browser's answer comes in one
-// connection, and the page that says so is asked for in another.
+// callbackTool logs in as Codex does, at the second try: the browser's answer
+// comes in one connection, and the page that says so is asked for in another.
 const callbackTool = `
 import http.server, json, subprocess
 class H(http.server.BaseHTTPRequestHandler):
@@ -118,16 +118,18 @@ class H(http.server.BaseHTTPRequestHandler):
             print("exchanged", sorted(json.loads(out.stdout)), flush=True)
         self.send_response(200); self.end_headers(); self.wfile.write(b"thank you for " + self.path.encode())
     def log_message(self, *a): pass
-s = http.server.HTTPServer(("127.0.0.1", 1455), H)
-print("ready", flush=True)
-s.handle_request(); s.handle_request(); s.server_close()
-print("closed", flush=True)
+print("begun", flush=True)
+for pages in 1, 2:
+    input()
+    s = http.server.HTTPServer(("127.0.0.1", 1455), H)
+    for page in range(pages): s.handle_request()
+    s.server_close()
 input()
 `
 
 // TestLoginCallback: the browser outside reaches the port at which Codex waits,
-// and the page after that; with the login stored and Codex's server gone the
-// port is the host's again, while the session goes on.
+// and the page after that. The port is the host's own before Codex listens, and
+// when it listens no more, while the session goes on.
 func TestLoginCallback(t *testing.T) {
 	s := newStay(t, codexAPI, codexToken, func(kind string) string {
 		if kind == "refresh" {
@@ -146,21 +148,18 @@ func TestLoginCallback(t *testing.T) {
 	session.Args = []string{"python3", "-c", callbackTool}
 	p := s.world.Start(session)
 	lines := bufio.NewReader(said)
-	awaitLine(t, lines, "ready")
-	if text, err := s.browse("/auth/callback?code=42"); err != nil || !strings.HasSuffix(text, "thank you for /auth/callback?code=42") {
-		t.Fatalf("the browser got %q, %v", text, err)
+	awaitLine(t, lines, "begun")
+	if text, err := s.browse("/"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("before Codex listens: %q, %v", text, err)
 	}
+	io.WriteString(types, "\n")
+	s.browsed("/auth/other", "thank you for /auth/other")
+	s.closed()
+	io.WriteString(types, "\n")
+	s.browsed("/auth/callback?code=42", "thank you for /auth/callback?code=42")
 	awaitLine(t, lines, "exchanged ['access_token', 'expires_in', 'id_token', 'refresh_token']")
-	if text, err := s.browse("/success"); err != nil || !strings.HasSuffix(text, "thank you for /success") {
-		t.Fatalf("the page after it: %q, %v", text, err)
-	}
-	awaitLine(t, lines, "closed")
-	if text, err := s.browse("/success"); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("without its server: %q, %v", text, err)
-	}
-	if text, err := s.browse("/success"); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("when the login is over the port is still there: %q, %v", text, err)
-	}
+	s.browsed("/success", "thank you for /success")
+	s.closed()
 	go io.Copy(io.Discard, lines)
 	io.WriteString(types, "\n")
 	types.Close()
@@ -169,6 +168,64 @@ func TestLoginCallback(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 	s.outside(r)
+}
+
+// TestCallbackPortIsTaken: a login of the user's own outside keeps its port, and
+// the session is told.
+func TestCallbackPortIsTaken(t *testing.T) {
+	s := newStay(t, codexAPI, codexToken, func(string) string { return rig.CanaryOf(t, "rt_", 90) })
+	var own net.Listener
+	if err := s.world.Do(func() (err error) {
+		own, err = net.Listen("tcp4", "127.0.0.1:1455")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	told, tells := io.Pipe()
+	typed, types := io.Pipe()
+	session := s.session("")
+	session.With, session.Flags, session.Stdin, session.Stderr = nil, []string{"--login", "codex"}, typed, tells
+	session.Args = []string{"python3", "-c", `import socket; s = socket.create_server(("127.0.0.1", 1455)); input()`}
+	p := s.world.Start(session)
+	lines := bufio.NewReader(told)
+	awaitLine(t, lines, "phantom-ns: login codex: a browser's answer will not arrive: listen tcp 127.0.0.1:1455: bind: address already in use")
+	go io.Copy(io.Discard, lines)
+	io.WriteString(types, "\n")
+	types.Close()
+	if r := p.Wait(); r.Exit != 0 {
+		t.Errorf("%v", r)
+	}
+}
+
+// browsed asks for a page as soon as the port is there.
+func (s *stay) browsed(path, want string) {
+	s.Helper()
+	text, err := s.browseUntil(path, func(err error) bool { return !errors.Is(err, syscall.ECONNREFUSED) })
+	if err != nil || !strings.HasSuffix(text, want) {
+		s.Fatalf("the browser got %q, %v", text, err)
+	}
+}
+
+// closed returns when the port is the host's again.
+func (s *stay) closed() {
+	s.Helper()
+	refused := func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+	if text, err := s.browseUntil("/closed", refused); !refused(err) {
+		s.Fatalf("the port is still there: %q, %v", text, err)
+	}
+}
+
+// browseUntil asks again until it is as wanted: the port comes and goes a moment
+// after the tool's own.
+func (s *stay) browseUntil(path string, wanted func(error) bool) (text string, err error) {
+	s.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if text, err = s.browse(path); wanted(err) {
+			break
+		}
+	}
+	return text, err
 }
 
 // browse asks for a page of the tool's from the host.
