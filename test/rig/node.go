@@ -62,8 +62,7 @@ func (n *Node) path(name string) string { return filepath.Join(n.Dir, name) }
 func (n *Node) remove() {
 	if n.process != nil && !n.process.waited {
 		n.process.Process.Signal(syscall.SIGTERM)
-		n.process.Cmd.Wait()
-		n.process.waited = true
+		n.process.end()
 	}
 	os.RemoveAll(n.Dir)
 }

@@ -37,7 +37,7 @@ type Session struct {
 	Root   bool       // plain root, and no --user
 	Under  []string   // a program that runs phantom-ns, and its arguments before that
 	Stdin  io.Reader  // nil: /dev/null
-	Stdout io.Writer  // gets the agent's output while it runs, beside Result; nil: nobody
+	Stdout io.Writer  // gets the agent's output while it runs, beside Result, and is closed behind it if it can be; nil: nobody
 	Stderr io.Writer  // gets what is written to stderr, instead of Result: a terminal, for one; nil: Result
 	Files  []*os.File // further descriptors of phantom-ns itself, from 3 on
 
@@ -76,8 +76,13 @@ type Process struct {
 	t              testing.TB
 	ctx            context.Context
 	stdout, stderr bytes.Buffer
+	drain          func() // waits for the last of Session.Stdout; nil: there is none
 	waited         bool
 }
+
+// outputDelay is how long a process that has ended may be survived by others
+// that hold its output open.
+const outputDelay = 5 * time.Second
 
 // Start starts a session and returns while it runs. It is ended with the test.
 func (w *World) Start(s Session) *Process {
@@ -134,8 +139,9 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 		p.Dir = Work
 	}
 	p.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = s.Stdin, &p.stdout, &p.stderr
+	output := func() {}
 	if s.Stdout != nil {
-		p.Cmd.Stdout = io.MultiWriter(&p.stdout, s.Stdout)
+		output = p.copyTo(s.Stdout)
 	}
 	if s.Stderr != nil {
 		p.Cmd.Stderr = s.Stderr
@@ -149,15 +155,51 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	}
 	// A hung session is asked first, so that it can sweep up after itself.
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
-	p.WaitDelay = 5 * time.Second
+	p.WaitDelay = outputDelay
 	w.must("start "+filepath.Base(name), p.Cmd.Start)
+	output()
 	w.t.Cleanup(func() {
 		cancel()
 		if !p.waited {
-			p.Cmd.Wait()
+			p.end()
 		}
 	})
 	return p
+}
+
+// copyTo has the output go to w, too, as it comes. What it returns begins that,
+// once the process has the other end.
+func (p *Process) copyTo(w io.Writer) (begin func()) {
+	r, output, err := os.Pipe()
+	if err != nil {
+		p.t.Fatalf("rig: %v", err)
+	}
+	copied := make(chan struct{})
+	p.Cmd.Stdout, p.drain = output, func() {
+		r.SetReadDeadline(time.Now().Add(outputDelay))
+		<-copied
+	}
+	return func() {
+		output.Close()
+		go func() {
+			defer close(copied)
+			defer r.Close()
+			io.Copy(io.MultiWriter(&p.stdout, w), r)
+			if c, ok := w.(io.Closer); ok {
+				c.Close() // else whoever reads waits for one that has ended
+			}
+		}()
+	}
+}
+
+// end waits for the process and its output.
+func (p *Process) end() error {
+	err := p.Cmd.Wait()
+	p.waited = true
+	if p.drain != nil {
+		p.drain()
+	}
+	return err
 }
 
 func environment(s Session) []string {
@@ -176,8 +218,7 @@ func environment(s Session) []string {
 // Wait waits for the end and fails the test when the time limit brought it.
 func (p *Process) Wait() Result {
 	p.t.Helper()
-	err := p.Cmd.Wait()
-	p.waited = true
+	err := p.end()
 	r := Result{Stdout: p.stdout.String(), Stderr: p.stderr.String(), Exit: p.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	switch {
