@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -193,6 +194,21 @@ func (o *Object) recoverGuards() error {
 		}
 	}
 	return nil
+}
+
+// Guarded lists the devices at which guards of the session are pinned.
+func (o *Object) Guarded(cookie uint64) ([]int, error) {
+	guards, err := o.node.guards()
+	if err != nil {
+		return nil, fmt.Errorf("list guards of session %d: %w", cookie, err)
+	}
+	var devices []int
+	for _, g := range guards {
+		if g.cookie == cookie && !slices.Contains(devices, int(g.ifindex)) {
+			devices = append(devices, int(g.ifindex))
+		}
+	}
+	return devices, nil
 }
 
 // GuardPrograms admits the device as [Object.Guard] does and returns the descriptors of the programs for it, to be

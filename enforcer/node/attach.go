@@ -104,19 +104,13 @@ func (d *Daemon) attachReserved(a api.Attachment, p *nodePolicy) (*session, save
 // saved is what is written down and answered of an attachment of the session.
 func (s *session) saved(a api.Attachment) saved {
 	a.Session, a.Started = s.id, s.started
-	if s.sealed {
+	if s.sealed && s.namespace != nil {
 		a.Addresses = s.addresses()
 	}
-	what := saved{
+	return saved{
 		Attachment: a, Cookie: s.cookie, Session: s.id, Generation: s.generation,
-		Started: s.started, Stopped: s.stopped,
+		Started: s.started, Stopped: s.stopped, HostLinks: s.hostLinks(),
 	}
-	for _, u := range s.uplinks {
-		if u.HostIndex != 0 {
-			what.HostLinks = append(what.HostLinks, u.HostIndex)
-		}
-	}
-	return what
 }
 
 // begin makes a session from nothing.
@@ -196,40 +190,43 @@ func (d *Daemon) seal(s *session, a api.Attachment) error {
 	return nil
 }
 
-// open makes the sockets inside, or goes on with those that were kept.
-func (d *Daemon) open(s *session, p *nodePolicy, kept *sandbox.Listeners) (err error) {
-	if s.listeners = kept; kept == nil {
+// open makes the sockets inside, or goes on with those that were kept. With an
+// error the session has none.
+func (d *Daemon) open(s *session, p *nodePolicy, listeners *sandbox.Listeners) (err error) {
+	if listeners == nil {
 		spec := sandbox.ListenSpec{Pod: !s.sealed, Forward: forwarded(p)}
-		if s.listeners, err = sandbox.Listen(s.namespace, spec); err != nil {
+		if listeners, err = sandbox.Listen(s.namespace, spec); err != nil {
 			return err
 		}
 	}
-	listeners := s.listeners
+	if s.sealed {
+		if err := d.steerTo(s, listeners); err != nil {
+			d.tell(d.manager.Forget(s.storeName()))
+			return errors.Join(err, listeners.Close())
+		}
+	}
+	s.listeners = listeners
 	s.undo.push(listeners.Close)
 	d.tell(d.manager.Store(s.storeName(), files(listeners)...))
 	s.undo.push(func() error { d.tell(d.manager.Forget(s.storeName())); return nil })
-	if s.sealed {
-		return d.steerTo(s)
-	}
 	return nil
 }
 
 // steerTo attaches the second layer of a sealed namespace.
-func (d *Daemon) steerTo(s *session) error {
+func (d *Daemon) steerTo(s *session, listeners *sandbox.Listeners) error {
+	tcp4, err := enforcer.Descriptor(listeners.TCP4)
+	if err != nil {
+		return err
+	}
+	tcp6, err := enforcer.Descriptor(listeners.TCP6)
+	if err != nil {
+		return err
+	}
 	steer, err := bpf.LoadSteer()
 	if err != nil {
 		return err
 	}
-	s.steer = steer
 	s.undo.push(steer.Close)
-	tcp4, err := enforcer.Descriptor(s.listeners.TCP4)
-	if err != nil {
-		return err
-	}
-	tcp6, err := enforcer.Descriptor(s.listeners.TCP6)
-	if err != nil {
-		return err
-	}
 	return steer.Attach(s.namespace.FD(), netns.OwnAddr4, netns.OwnAddr6, tcp4, tcp6)
 }
 
@@ -273,6 +270,9 @@ func (d *Daemon) unserve(s *session) error {
 func (d *Daemon) join(s *session, a api.Attachment) error {
 	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
 		return errForeignPolicy
+	}
+	if s.namespace == nil {
+		return refuse(api.CodeBroken, "%w", errNotServed)
 	}
 	if s.sealed {
 		return s.namespace.AddName(a.Interface)

@@ -60,7 +60,7 @@ var (
 )
 
 func (d *Daemon) inForce(s *session, a api.Attachment) error {
-	if !s.live {
+	if !s.live || s.namespace == nil {
 		return errNotServed
 	}
 	if err := d.programs.CheckSession(s.cookie); err != nil {

@@ -279,9 +279,7 @@ func (d *Daemon) sessionEnded(id string, err error) {
 		s.mu.Lock()
 		defer d.table.leave(s)
 		s.served = nil
-		if err := d.reviveOne(s); err != nil {
-			d.log.Error("a session is not served", "session", id, "error", err)
-		}
+		d.note(s, d.reviveOne(s))
 	}()
 }
 

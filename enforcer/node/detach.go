@@ -5,12 +5,10 @@ package node
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
-	"github.com/phantom-ns/phantom-ns/netns"
 )
 
 // detach ends an attachment, and with the last of a namespace its session. One
@@ -34,7 +32,7 @@ func (d *Daemon) detach(ctx context.Context, key api.Key) error {
 	}
 	if len(s.keys) == 1 {
 		err = d.end(s)
-	} else if s.sealed {
+	} else if s.sealed && s.namespace != nil {
 		err = s.namespace.RemoveName(key.Interface)
 	}
 	if err != nil {
@@ -135,16 +133,4 @@ func (d *Daemon) collect(ctx context.Context, k api.Keep) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// isGone tells whether the path leads to the namespace no more. Whatever else
-// is wrong with it is no proof.
-func isGone(what saved) bool {
-	ns, err := netns.Open(what.Attachment.Namespace)
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, netns.ErrNotNamespace) || errors.Is(err, netns.ErrHostNetwork)
-	}
-	defer ns.Close()
-	cookie, err := ns.Cookie()
-	return err == nil && cookie != what.Cookie
 }

@@ -47,20 +47,21 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 // unguard takes guards away, the host's end of the link first: what may still
 // live inside gets no moment without one.
 func (d *Daemon) unguard(s *session) error {
-	var errs []error
-	for _, u := range s.uplinks {
-		if u.HostIndex != 0 {
-			errs = append(errs, netns.SetDown(u.HostIndex))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	links := s.hostLinks()
+	if err := setDown(links); err != nil {
 		return err
 	}
-	errs = append(errs, d.programs.Unguard(s.cookie))
-	for _, u := range s.uplinks {
-		if u.HostIndex != 0 {
-			errs = append(errs, netns.DetachClsact(u.HostIndex))
-		}
+	errs := []error{d.programs.Unguard(s.cookie)}
+	for _, link := range links {
+		errs = append(errs, netns.DetachClsact(link))
+	}
+	return errors.Join(errs...)
+}
+
+func setDown(links []int) error {
+	var errs []error
+	for _, link := range links {
+		errs = append(errs, netns.SetDown(link))
 	}
 	return errors.Join(errs...)
 }

@@ -51,22 +51,6 @@ func (d *Daemon) recover() error {
 	return d.removeStrays(sessions)
 }
 
-// removeStrays takes entries out of the kernel that no attachment has: what
-// was being made when the daemon died was never answered.
-func (d *Daemon) removeStrays(known map[uint64][]saved) error {
-	cookies, err := d.programs.Sessions()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, cookie := range cookies {
-		if _, ok := known[cookie]; !ok {
-			errs = append(errs, d.programs.Unguard(cookie), d.programs.RemoveSession(cookie))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // closeUnclaimed lets go of listeners that were kept for sessions that are gone.
 func (d *Daemon) closeUnclaimed() {
 	for cookie, l := range d.inherited.listeners {
@@ -86,26 +70,38 @@ func (d *Daemon) claim(cookie uint64) *sandbox.Listeners {
 }
 
 func (d *Daemon) recoverSession(parts []saved) {
-	cookie := parts[0].Cookie
-	kept := d.claim(cookie)
-	s := d.table.enter(cookie)
+	kept := d.claim(parts[0].Cookie)
+	s := d.table.enter(parts[0].Cookie)
 	defer d.table.leave(s)
-	ns := d.reopen(parts)
-	if ns == nil {
-		d.dropGone(parts, kept)
+	ns, err := reopen(parts)
+	if errors.Is(err, errGone) {
+		closeKept(kept)
+		d.dropGone(parts)
 		return
 	}
-	s.namespace = ns
-	s.undo.push(ns.Close)
-	s.undo.push(func() error { return d.programs.RemoveSession(cookie) })
+	s.remember(parts)
+	s.namespace = ns // nil where we could not look, for now
+	s.undo.push(s.closeNamespace)
+	s.undo.push(func() error { return d.programs.RemoveSession(s.cookie) })
 	s.undo.push(func() error { return d.unguard(s) })
-	if err := d.takeOver(s, parts, kept); err != nil {
-		// In the kernel it stays as it is: refused.
-		d.log.Error("a session is not served", "session", s.id, "container", parts[0].Attachment.Container, "error", err)
-	}
+	d.note(s, d.takeOver(s, parts, kept))
 	s.live = true
 	for _, what := range parts {
 		d.claimKey(s, what)
+	}
+}
+
+// remember takes what was written down of a session. Where its links end is
+// looked up again before it is served; until then it is what is to be held.
+func (s *session) remember(parts []saved) {
+	first := parts[0]
+	s.id, s.generation, s.started, s.stopped = first.Session, first.Generation+1, first.Started, first.Stopped
+	s.take(first.Attachment)
+	for _, what := range parts {
+		s.unfenced = s.unfenced && what.Attachment.Unfenced
+	}
+	for _, link := range hostLinks(parts) {
+		s.uplinks = append(s.uplinks, netns.Uplink{HostIndex: link})
 	}
 }
 
@@ -125,91 +121,41 @@ func (d *Daemon) claimKey(s *session, was saved) {
 	}
 }
 
-// reopen finds the namespace by the path of any of its attachments; nil: it is
-// gone. What keeps us from looking is no proof of that, but nothing can be done
-// about such a namespace either.
-func (d *Daemon) reopen(parts []saved) *netns.Namespace {
-	for _, what := range parts {
-		ns, err := netns.Open(what.Attachment.Namespace)
-		if err != nil {
-			d.log.Info("namespace of an attachment", "error", err)
-			continue
-		}
-		if cookie, err := ns.Cookie(); err == nil && cookie == what.Cookie {
-			return ns
-		}
-		ns.Close()
-	}
-	return nil
-}
-
-// dropGone removes what is left of a session whose namespace is gone, or at least
-// its path: as in unguard, the host's ends of its links go down before what holds
-// a process that may still live inside.
-func (d *Daemon) dropGone(parts []saved, kept *sandbox.Listeners) {
-	cookie := parts[0].Cookie
-	d.tell(d.manager.Forget(storeName(cookie)))
-	var errs []error
-	for _, what := range parts {
-		for _, link := range what.HostLinks {
-			errs = append(errs, netns.SetDown(link))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		d.log.Error("a session's links stay, and so does what holds them", "container", parts[0].Attachment.Container, "error", err)
-		return
-	}
-	errs = append(errs, d.programs.Unguard(cookie), d.programs.RemoveSession(cookie))
-	if kept != nil {
-		errs = append(errs, kept.Close())
-	}
-	for _, what := range parts {
-		errs = append(errs, d.config.unsave(what.Attachment.Key()))
-		d.log.Info("gone while the daemon was away", "container", what.Attachment.Container, "session", what.Session)
-	}
-	if err := errors.Join(errs...); err != nil {
-		d.log.Warn("remove what is left of a session", "error", err)
-	}
-}
-
-// takeOver puts everything of a session in force again, under what its policy
-// says now. What is in force is only ever replaced, in one step each.
+// takeOver puts everything of a session in force again and serves it. With an
+// error it stays in the kernel as it is, refused, until revive tries again.
 func (d *Daemon) takeOver(s *session, parts []saved, kept *sandbox.Listeners) error {
-	first := parts[0]
-	s.id, s.generation, s.started, s.stopped = first.Session, first.Generation+1, first.Started, first.Stopped
-	s.take(first.Attachment)
-	var said api.Attachment
-	for _, what := range parts {
-		s.unfenced = s.unfenced && what.Attachment.Unfenced
-		said.Addresses = append(said.Addresses, what.Attachment.Addresses...)
-		said.Interface = what.Attachment.Interface
-	}
-	if uplinks, err := s.namespace.Uplinks(); err == nil && !s.sealed {
-		s.takeUplinks(uplinks, said.Addresses)
-	}
-	p, err := d.usableStill(s.policy)
-	if err != nil {
-		closeKept(kept)
-		return err
-	}
-	if err := d.enforce(s, said, p); err != nil {
-		closeKept(kept)
-		return err
-	}
-	if s.stopped {
-		closeKept(kept)
-		d.tell(d.manager.Forget(s.storeName()))
-		return nil
-	}
-	if !whole(kept, s.namespace.HasIPv6(), forwarded(p)) {
+	p, err := d.enforceAgain(s, parts)
+	if err != nil || s.stopped || !whole(kept, s.namespace.HasIPv6(), forwarded(p)) {
 		closeKept(kept)
 		kept = nil
-		d.tell(d.manager.Forget(s.storeName()))
+		d.tell(d.manager.Forget(s.storeName())) // their ports are to be free for others
+	}
+	if err != nil || s.stopped {
+		return err
 	}
 	if err := d.open(s, p, kept); err != nil {
 		return err
 	}
 	return d.serve(s, p)
+}
+
+// enforceAgain puts in force what holds a session, under what its policy says
+// now. What is in force is only ever replaced, in one step each.
+func (d *Daemon) enforceAgain(s *session, parts []saved) (p *nodePolicy, err error) {
+	if s.namespace == nil {
+		if s.namespace, err = reopen(parts); err != nil {
+			return nil, err
+		}
+	}
+	if p, err = d.usableStill(s.policy); err != nil {
+		return nil, err
+	}
+	var said api.Attachment
+	for _, what := range parts {
+		said.Addresses = append(said.Addresses, what.Attachment.Addresses...)
+		said.Interface = what.Attachment.Interface
+	}
+	return p, d.enforce(s, said, p)
 }
 
 // usableStill returns a policy for a session that has it: also one that serves
@@ -234,9 +180,7 @@ func (d *Daemon) usableStill(name string) (*nodePolicy, error) {
 func (d *Daemon) revive() {
 	for _, s := range d.table.all() {
 		s.mu.Lock()
-		if err := d.reviveOne(s); err != nil {
-			d.log.Error("a session is not served", "session", s.id, "error", err)
-		}
+		d.note(s, d.reviveOne(s))
 		d.table.leave(s)
 	}
 }
@@ -246,19 +190,23 @@ func (d *Daemon) reviveOne(s *session) error {
 	if err != nil || !s.live || s.stopped || s.served == pool {
 		return err
 	}
+	if s.listeners == nil { // never got so far
+		return d.takeOver(s, d.table.parts(s.cookie), nil)
+	}
 	p, err := d.usableStill(s.policy)
 	if err != nil {
 		return err
 	}
-	if s.listeners == nil { // never got so far
-		if err := d.enforce(s, api.Attachment{Interface: s.keys[0].Interface}, p); err != nil {
-			return err
-		}
-		if err := d.open(s, p, nil); err != nil {
-			return err
-		}
-	}
 	return d.serve(s, p)
+}
+
+// note says why a session is not served, here and to who asks how the node is;
+// nil: it is served, or over.
+func (d *Daemon) note(s *session, err error) {
+	if err != nil {
+		d.log.Error("a session is not served", "session", s.id, "error", err)
+	}
+	d.table.note(s.cookie, err)
 }
 
 // forwarded lists the ports inside that a policy forwards.

@@ -37,15 +37,33 @@ type session struct {
 	started    time.Time
 	keys       []api.Key // of its attachments
 
-	namespace *netns.Namespace
+	namespace *netns.Namespace // nil: not found by the daemon after a restart
 	uplinks   []netns.Uplink
 	own       []netip.Addr
 	clsact    bool // its guards are filters: the kernel has no tcx
 	listeners *sandbox.Listeners
-	steer     *bpf.Steer
 	trail     *enforcer.Trail
 	served    *enforcer.Pool // which has it
 	undo      undo           // everything that was done for it
+}
+
+// closeNamespace lets go of the namespace; of none, where it was never found.
+func (s *session) closeNamespace() error {
+	if s.namespace == nil {
+		return nil
+	}
+	return s.namespace.Close()
+}
+
+// hostLinks lists the host's ends of its links.
+func (s *session) hostLinks() []int {
+	var all []int
+	for _, u := range s.uplinks {
+		if u.HostIndex != 0 {
+			all = append(all, u.HostIndex)
+		}
+	}
+	return all
 }
 
 // storeName is what the service manager keeps its listeners under.

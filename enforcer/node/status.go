@@ -92,6 +92,11 @@ func (d *Daemon) status() api.Status {
 	} else {
 		s.Problems = append(s.Problems, err.Error())
 	}
+	for _, what := range d.table.attached() {
+		if err := d.table.trouble(what.Cookie); err != nil {
+			s.Problems = append(s.Problems, fmt.Sprintf("container %s is refused everything: %v", what.Attachment.Container, err))
+		}
+	}
 	for _, p := range d.policyInfos() {
 		s.Policies++
 		if p.Error != "" {

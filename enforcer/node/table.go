@@ -18,6 +18,7 @@ type table struct {
 	keys     map[api.Key]*attachment
 	sessions map[uint64]*session // by cookie
 	ids      map[uint64]string   // of sessions with an attachment, by cookie
+	troubles map[uint64]error    // why a session is not served, by cookie
 }
 
 // attachment is a key in use: being attached, attached, or being detached.
@@ -28,7 +29,9 @@ type attachment struct {
 }
 
 func newTable() *table {
-	return &table{keys: map[api.Key]*attachment{}, sessions: map[uint64]*session{}, ids: map[uint64]string{}}
+	return &table{
+		keys: map[api.Key]*attachment{}, sessions: map[uint64]*session{}, ids: map[uint64]string{}, troubles: map[uint64]error{},
+	}
 }
 
 // reserve takes a key for an attachment that is about to be made; nil: it is
@@ -114,6 +117,7 @@ func (t *table) leave(s *session) {
 	defer t.mu.Unlock()
 	delete(t.sessions, s.cookie)
 	delete(t.ids, s.cookie)
+	delete(t.troubles, s.cookie)
 }
 
 // of returns the session of a cookie without a lock on it; nil: none.
@@ -149,6 +153,28 @@ func (t *table) attached() []saved {
 		return cmp.Or(cmp.Compare(a.Attachment.Container, b.Attachment.Container), cmp.Compare(a.Attachment.Interface, b.Attachment.Interface))
 	})
 	return all
+}
+
+// parts returns the attachments of a session.
+func (t *table) parts(cookie uint64) []saved {
+	return slices.DeleteFunc(t.attached(), func(what saved) bool { return what.Cookie != cookie })
+}
+
+// note keeps why a session is not served; nil: it is.
+func (t *table) note(cookie uint64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.troubles, cookie)
+	if err != nil {
+		t.troubles[cookie] = err
+	}
+}
+
+// trouble returns why a session is not served; nil: it is.
+func (t *table) trouble(cookie uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.troubles[cookie]
 }
 
 // idOf returns the id of a namespace's session; "" where there is none.

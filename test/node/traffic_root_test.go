@@ -158,6 +158,11 @@ func (p *pod) plug(address string) {
 	if err == nil {
 		err = p.do(func() error { return configure(inner, p.Interface, address) })
 	}
+	if err == nil {
+		// The bridge forwards once it was told of the carrier, which may wait
+		// for a second; asking for the link tells it (linkwatch_sync_dev, 6.8).
+		err = p.world.Do(func() error { _, err := netlink.LinkByName(outer); return err })
+	}
 	if err != nil {
 		p.Fatalf("plug %s in: %v", p.Container, err)
 	}

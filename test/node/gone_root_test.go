@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package node
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/test/rig"
+)
+
+// inhabit puts a process into the namespace, which stays there, and goes on by
+// its path.
+func (p *pod) inhabit() {
+	p.Helper()
+	in, hold := io.Pipe()
+	out, printed := io.Pipe()
+	process := p.world.Program(rig.Session{Root: true, Dir: "/", Stdin: in, Stdout: printed}, "nsenter", "--net="+p.Namespace, "--",
+		"sh", "-c", "echo $$; read end")
+	p.Cleanup(func() { hold.Close(); process.Wait() })
+	pid, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Namespace = fmt.Sprintf("/proc/%s/ns/net", strings.TrimSpace(pid))
+}
+
+// O5, S3: what was known of a namespace is lost while a process still lives in
+// it: its path, or the daemon's own file, as after a death in the middle of an
+// attachment. Whoever drops such a session takes its link away first.
+func TestO5APathThatIsGoneIsNoWayOut(t *testing.T) {
+	for name, lose := range map[string]func(*pod) error{
+		"path": func(p *pod) error { p.remove(); return nil },
+		"file": func(p *pod) error { return os.Remove(p.file()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			out := b.newStranger()
+			p := b.newPod("web")
+			p.plug("10.99.0.2")
+			p.attach()
+			p.swaps()
+			b.node.Kill()
+			lost := &pod{bed: p.bed, Attachment: p.Attachment}
+			p.inhabit()
+			if err := lose(lost); err != nil {
+				t.Fatal(err)
+			}
+			b.node.Start()
+			b.isEmpty()
+			p.sendEverything()
+			if frames := out.heard(); len(frames) != 0 {
+				t.Errorf("the stranger heard %d frames: %v", len(frames), frames[0])
+			}
+		})
+	}
+}
+
+// file is where the daemon keeps what it knows of the attachment.
+func (p *pod) file() string {
+	return filepath.Join(p.node.Dir, "run/attachments", p.Container+"@"+p.Interface+".json")
+}
+
+// O5: that a namespace cannot be looked at is no proof that it is gone. It
+// stays refused, the node says so, and it is served again when it can be.
+func TestO5WhatCannotBeFoundIsHeld(t *testing.T) {
+	b := newBed(t)
+	out := b.newStranger()
+	sealed, plugged := b.newPod("web"), b.newPod("other")
+	plugged.plug("10.99.0.2")
+	pods := []*pod{sealed, plugged}
+	for _, p := range pods {
+		p.attach()
+	}
+	b.node.Kill()
+	// Whoever may write here could have mounted anything.
+	if err := os.Chmod(b.scratch, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	b.node.Start()
+	status, err := b.client.Status(t.Context())
+	if err != nil || len(status.Problems) != 2 || status.Sessions != 2 {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	for i, p := range pods {
+		if !strings.Contains(strings.Join(status.Problems, "\n"), fmt.Sprintf("container %s is refused everything: ", p.Container)) {
+			t.Errorf("%s is not told of: %q", p.Container, status.Problems)
+		}
+		if r := p.ask(p.Policy).Wait(); r.Exit == 0 {
+			t.Errorf("%s is answered: %v", p.Container, r)
+		}
+		if err := b.client.Check(t.Context(), p.Attachment); err == nil {
+			t.Errorf("check of %s says that it is whole", p.Container)
+		}
+		second := p.Attachment
+		second.Interface = fmt.Sprint("more", i)
+		if _, err := b.client.Attach(t.Context(), second); err == nil {
+			t.Errorf("%s was given another interface", p.Container)
+		}
+	}
+	plugged.sendEverything()
+	if frames := out.heard(); len(frames) != 0 {
+		t.Errorf("the stranger heard %d frames: %v", len(frames), frames[0])
+	}
+	if err := os.Chmod(b.scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, p := range pods {
+		p.swaps()
+		p.stands()
+	}
+	if status, err := b.client.Status(t.Context()); err != nil || len(status.Problems) != 0 {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	// Those that are still not found can be detached, too.
+	b.node.Kill()
+	if err := os.Chmod(b.scratch, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	b.node.Start()
+	for _, p := range pods {
+		p.detach()
+	}
+	b.isEmpty()
+	plugged.sendEverything()
+	if frames := out.heard(); len(frames) != 0 {
+		t.Errorf("after it was detached: the stranger heard %d frames: %v", len(frames), frames[0])
+	}
+	if err := b.client.Check(t.Context(), sealed.Attachment); api.Code(err) != api.CodeNotFound {
+		t.Errorf("check of what was detached: %v", err)
+	}
+}
