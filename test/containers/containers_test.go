@@ -6,6 +6,9 @@ package containers
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,14 +29,16 @@ func TestContainers(t *testing.T) {
 	n := newNode(newBed(t))
 	n.policy("other", other)
 	n.follow(t, "The node")
+	t.Run("guide", func(t *testing.T) { n.part(t).testGuide(t) })
+	n.runtimes()
 	for _, part := range []struct {
 		name string
 		run  func(*node, *testing.T)
 	}{
-		{"guide", (*node).testGuide},
 		{"S1", (*node).testS1},
 		{"K5", (*node).testK5},
 		{"ways", (*node).testWays},
+		{"Java", (*node).testJava},
 		{"runtime", (*node).testRuntime},
 		{"away", (*node).testAway},
 		{"left", (*node).testNothingIsLeft},
@@ -106,41 +111,61 @@ func (n *node) testNothingIsLeft(t *testing.T) {
 // a placeholder.
 const request = `curl -sS -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $PLACEHOLDER" https://api.openai.com/v1/models`
 
-// testS1 crosses two policies: the placeholder of one is worth nothing in a
-// container under the other, though both may go to the same host.
+// testS1 crosses two policies under each engine: the placeholder of one is
+// worth nothing in a container under the other, though both may go to the same
+// host.
 func (n *node) testS1(t *testing.T) {
-	n.Write("/etc/cni/net.d/92-other.conflist", []byte(`{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "phantom-cni", "policy": "other"}]}`), 0o644)
-	token := func(policy string) string {
-		return n.run("podman", "run", "--rm", "--network", policy, "--device", "phantom-ns.dev/policy="+policy, image, "sh", "-c", "echo $OPENAI_API_KEY")
+	placeholder := func(policy string) string {
+		return n.run("sed", "-n", "s/^OPENAI_API_KEY=//p", cdi.SharedDir+"/"+policy+"/env")
 	}
-	tokens := map[string]string{"coder": token("coder"), "other": token("other")}
-	if tokens["coder"] == tokens["other"] || tokens["coder"] == "" {
-		t.Fatalf("placeholders %q", tokens)
+	coder, other := placeholder("coder"), placeholder("other")
+	if coder == other || coder == "" || other == "" {
+		t.Fatalf("placeholders %q and %q", coder, other)
 	}
-	for policy := range tokens {
-		for of, placeholder := range tokens {
-			want := "403"
-			if of == policy {
-				want = "200"
-			}
-			got := n.run("podman", "run", "--rm", "--network", policy, "--device", "phantom-ns.dev/policy="+policy, "--env", "PLACEHOLDER="+placeholder, image, "sh", "-c", request)
-			if got != want {
-				t.Errorf("%s's placeholder under %s: %s, want %s", of, policy, got, want)
-			}
+	both := `for PLACEHOLDER in ` + coder + ` ` + other + ` "$OPENAI_API_KEY"; do ` + request + `; done`
+	for name, e := range engines {
+		for policy, want := range map[string]string{"coder": "200\n403\n200", "other": "403\n200\n200"} {
+			t.Run(name+", "+policy, func(t *testing.T) {
+				n := n.part(t)
+				p := place{policy: policy}
+				n.open(p)
+				if got := n.run(e.start(n, p, nil, "sh", "-c", both)...); got != want {
+					t.Errorf("coder's, other's and its own: %q, want %q", got, want)
+				}
+			})
 		}
 	}
 }
 
-// testRuntime: phantom-runc under podman, whose network is whatever it likes.
+// testRuntime: phantom-runc under podman, whose network is whatever it likes,
+// and in front of either runtime.
 func (n *node) testRuntime(t *testing.T) {
 	podman := []string{"podman", "--runtime", "/usr/local/bin/phantom-runc", "--runtime-flag", "policy=coder"}
-	if out, err := n.try(append(podman, "run", "--rm", "--network", "host", image, "true")...); err == nil || !strings.Contains(out, "host's network") {
-		t.Errorf("the host's network: %v\n%s", err, out)
+	for runtime, flags := range map[string][]string{"runc": nil, "crun": {"--runtime-flag", "runc=" + n.crun()}} {
+		t.Run(runtime, func(t *testing.T) {
+			n, podman := n.part(t), append(slices.Clip(podman), flags...)
+			if out, err := n.try(append(podman, "run", "--rm", "--network", "host", image, "true")...); err == nil || !strings.Contains(out, "host's network") {
+				t.Errorf("the host's network: %v\n%s", err, out)
+			}
+			for _, network := range []string{"none", "podman"} {
+				got := n.run(append(podman, "run", "--rm", "--network", network, image, "sh", "-c", "PLACEHOLDER=$OPENAI_API_KEY; "+request)...)
+				if got != "200" {
+					t.Errorf("network %s: %s", network, got)
+				}
+			}
+		})
 	}
-	for _, network := range []string{"none", "podman"} {
-		got := n.run(append(podman, "run", "--rm", "--network", network, image, "sh", "-c", "PLACEHOLDER=$OPENAI_API_KEY; "+request)...)
-		if got != "200" {
-			t.Errorf("network %s: %s", network, got)
-		}
+}
+
+// crun writes a program that starts crun where it finds cgroups of one version
+// alone: it wants either.
+func (n *node) crun() string {
+	path := filepath.Join(n.scratch, "crun")
+	const script = `#!/bin/sh
+exec unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun "$@"' crun "$@"
+`
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		n.t.Fatal(err)
 	}
+	return path
 }

@@ -12,14 +12,6 @@ import (
 	"testing"
 )
 
-// refusing are runtimes of which most refuse. Docker takes them over when it is
-// asked to read its settings again.
-const refusing = `{"runtimes": {
-  "phantom-coder": {"path": "/usr/local/bin/phantom-runc", "runtimeArgs": ["--policy", "coder"]},
-  "unknown": {"path": "/usr/local/bin/phantom-runc", "runtimeArgs": ["--policy", "nobody"]},
-  "nothing": {"path": "/usr/local/bin/phantom-runc"}
-}}`
-
 type refusal struct {
 	flags []string
 	want  string
@@ -28,10 +20,6 @@ type refusal struct {
 // testK5: what cannot be held does not begin, and why reaches who asked. The
 // container would leave a file if it executed anything.
 func (n *node) testK5(t *testing.T) {
-	n.Write("/etc/docker/daemon.json", []byte(refusing), 0o644)
-	n.docker.cmd.Process.Signal(syscall.SIGHUP)
-	// The settings are taken over some time after the signal.
-	n.eventually("sh", "-c", "docker info 2>/dev/null | grep -q '^ Runtimes:.* nothing'")
 	n.refused(t, map[string]refusal{
 		"the host's network":    {[]string{"--runtime", "phantom-coder", "--network", "host"}, "host"},
 		"the host's processes":  {[]string{"--runtime", "phantom-coder", "--pid", "host"}, "the container sees processes of the host"},

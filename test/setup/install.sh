@@ -16,7 +16,8 @@
 #     rig        Vagrant, libvirt and QEMU for the other kernels
 #     kernel     QEMU alone, for a quick run on another kernel
 #     cni        plugins of others, for chains in test/cni
-#     containers podman, containerd, Docker, runc and crun; none is started
+#     containers podman, containerd, Docker, runc and crun, none of which is
+#                started, and a JDK
 #
 # Run as root. Silent when there is nothing to do, which takes well under a
 # second; idempotent; the package lists are refreshed only when a package is
@@ -221,6 +222,7 @@ group_containers() {
 		busybox-static mmdebstrap iproute2 util-linux; do
 		need "$p"
 	done
+	need_for javac default-jdk-headless
 	[ "$(id -u)" -eq 0 ] || return 0
 	for unit in containerd.service docker.service docker.socket podman.service podman.socket \
 		podman-restart.service podman-auto-update.service podman-auto-update.timer; do
