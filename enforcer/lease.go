@@ -30,7 +30,8 @@ import (
 //	   │◀──────────────────────── stored ─────────────────┤
 //
 // What the entry is called, and at which hosts it may be used, the proxy does
-// not say.
+// not say. Of a login that stays in its tool's file one pipe comes back, with
+// what the file holds now.
 const msgLease = "lease"
 
 // logins are the session's credentials that may be logins.
@@ -78,6 +79,9 @@ func (s *Session) startLease(group *cgroup, known []policy.Credential, name stri
 		return nil, fmt.Errorf("lease %q: not a login of this session", name)
 	}
 	ref, err := secret.ParseRef(known[at].Source)
+	if err == nil && ref.Kind() == secret.KindFile {
+		return s.startReading(group, known[at], ref)
+	}
 	if err == nil && ref.Kind() != secret.KindStore {
 		err = errNotStored
 	}
@@ -115,6 +119,16 @@ func (s *Session) startLease(group *cgroup, known []policy.Credential, name stri
 	return ours, nil
 }
 
+// startReading starts the helper that reads a file again.
+func (s *Session) startReading(group *cgroup, c policy.Credential, ref secret.Ref) ([]*os.File, error) {
+	f, err := s.startHelper(group, source{name: c.Name, from: c.Source}, ref)
+	if err != nil {
+		return nil, err
+	}
+	go f.await() // what it says, the reply says too
+	return []*os.File{f.value}, nil
+}
+
 // terms make an entry for a login that is made in the session, bound to what its
 // provider says.
 func terms(c policy.Credential) *secret.Terms {
@@ -139,7 +153,7 @@ func (l *leases) keep(ctx context.Context, name string, login mint.Login) error 
 	return lease.Save(login)
 }
 
-var errNotStored = errors.New("a login is refreshed, and what comes of it has to be kept: store it with phantom-ns secret set NAME --from-file FILE")
+var errNotStored = errors.New("a login is read from the store (phantom-ns secret set NAME --from-file FILE) or from its tool's file (from: file:/PATH)")
 
 // leases is the proxy's side.
 type leases struct {
@@ -147,8 +161,8 @@ type leases struct {
 	with *control
 }
 
-// take asks for the lease of one credential.
-func (l *leases) take(ctx context.Context, name string) (mint.Lease, error) {
+// ask returns the ends of the helper's pipes for one credential.
+func (l *leases) ask(name string, ends int) ([]*os.File, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.with.send(message{Kind: msgLease, Credential: name}); err != nil {
@@ -158,15 +172,42 @@ func (l *leases) take(ctx context.Context, name string) (mint.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Text != "" || len(files) != 3 {
+	if m.Text != "" || len(files) != ends {
 		closeAll(files)
 		return nil, fmt.Errorf("take lease: %s", m.Text)
+	}
+	return files, nil
+}
+
+// take asks for the lease of one credential.
+func (l *leases) take(ctx context.Context, name string) (mint.Lease, error) {
+	files, err := l.ask(name, 3)
+	if err != nil {
+		return nil, err
 	}
 	lease := &loginLease{secret.Lease{Reply: files[0], Update: files[1], Ack: files[2]}}
 	if until, bounded := ctx.Deadline(); bounded {
 		lease.SetDeadline(until.Add(leaseGrace))
 	}
 	return lease, nil
+}
+
+// read returns a login as its tool's file holds it now.
+func (l *leases) read(ctx context.Context, c *policy.Credential) (mint.Login, error) {
+	files, err := l.ask(c.Name, 1)
+	if err != nil {
+		return mint.Login{}, err
+	}
+	defer closeAll(files)
+	if until, bounded := ctx.Deadline(); bounded {
+		_ = files[0].SetReadDeadline(until) // where a pipe takes none, the helper has its own
+	}
+	entry, err := secret.ReadReply(files[0])
+	if err != nil {
+		return mint.Login{}, err
+	}
+	defer entry.Value.Wipe()
+	return readLogin(c, entry.Value)
 }
 
 // leaseGrace is how long saving may take beyond an exchange: what the service

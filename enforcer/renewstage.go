@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 	"github.com/phantom-ns/phantom-ns/proxy/swap"
@@ -127,7 +126,7 @@ func (p *policyStage) takeFresh(next *policy.Session, names []string, pipes []*o
 		case had.Minter == nil:
 			value, err = usable(&next.Credentials[at], value)
 		case next.Credentials[at].Grant == nil:
-			another := isAnother(had, value)
+			another := isAnother(&next.Credentials[at], had, value)
 			if value.Wipe(); another {
 				fresh[name] = secret.Fresh{}
 			}
@@ -159,9 +158,9 @@ func sameKind(c *policy.Credential, had swap.Credential, value secret.Value) err
 	return nil
 }
 
-// isAnother reports whether a stored login is not the one whose token is sent.
-func isAnother(had swap.Credential, stored secret.Value) bool {
-	login, err := mint.ParseLogin(stored)
+// isAnother reports whether a login is not the one whose token is sent.
+func isAnother(c *policy.Credential, had swap.Credential, value secret.Value) bool {
+	login, err := readLogin(c, value)
 	if err != nil {
 		return true // it cannot be used, and says so when it is
 	}
