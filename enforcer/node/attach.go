@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/bpf"
@@ -266,12 +267,13 @@ func (d *Daemon) unserve(s *session) error {
 	return pool.RemoveSession(s.id)
 }
 
-// join adds an interface to the session that the namespace has.
+// join adds an interface to the session that the namespace has. One that is
+// refused is stopped: its container may run already (podman network connect).
 func (d *Daemon) join(s *session, a api.Attachment) error {
 	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
 		return errForeignPolicy
 	}
-	if s.namespace == nil {
+	if s.listeners == nil { // never taken over
 		return refuse(api.CodeBroken, "%w", errNotServed)
 	}
 	if s.sealed {
@@ -281,10 +283,19 @@ func (d *Daemon) join(s *session, a api.Attachment) error {
 	if err != nil {
 		return err
 	}
+	known := s.uplinks
+	if err := d.widen(s, a, uplinks); err != nil {
+		return errors.Join(err, s.cut(unknown(uplinks, known)))
+	}
+	return nil
+}
+
+// widen holds all links that the namespace has now.
+func (d *Daemon) widen(s *session, a api.Attachment, uplinks []netns.Uplink) error {
 	before := s.unfenced
 	s.unfenced = s.unfenced && a.Unfenced // the stricter of both, where they differ
 	s.takeUplinks(uplinks, a.Addresses)
-	err = checkUplinks(s)
+	err := checkUplinks(s)
 	if err == nil {
 		p := d.policies.get(s.policy)
 		err = d.programs.SetSession(s.cookie, s.entry(p.rules.Declared()))
@@ -296,4 +307,11 @@ func (d *Daemon) join(s *session, a api.Attachment) error {
 		s.unfenced = before
 	}
 	return err
+}
+
+// unknown lists the links that are not among those that were known.
+func unknown(uplinks, known []netns.Uplink) []netns.Uplink {
+	return slices.DeleteFunc(slices.Clone(uplinks), func(u netns.Uplink) bool {
+		return slices.ContainsFunc(known, func(k netns.Uplink) bool { return k.Index == u.Index })
+	})
 }

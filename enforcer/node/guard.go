@@ -44,16 +44,30 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 	return nil
 }
 
-// unguard takes guards away, the host's end of the link first: what may still
-// live inside gets no moment without one.
+// unguard takes guards away, the links first: what may still live inside gets no
+// moment without one.
 func (d *Daemon) unguard(s *session) error {
-	links := s.hostLinks()
-	if err := setDown(links); err != nil {
+	if err := s.cut(s.uplinks); err != nil {
 		return err
 	}
 	errs := []error{d.programs.Unguard(s.cookie)}
-	for _, link := range links {
+	for _, link := range s.hostLinks() {
 		errs = append(errs, netns.DetachClsact(link))
+	}
+	return errors.Join(errs...)
+}
+
+// cut stops links, at the host's end, out of the container's reach; inside,
+// where there is none.
+func (s *session) cut(uplinks []netns.Uplink) error {
+	var errs []error
+	for _, u := range uplinks {
+		switch {
+		case u.HostIndex != 0:
+			errs = append(errs, netns.SetDown(u.HostIndex))
+		case s.namespace != nil:
+			errs = append(errs, s.namespace.Do(func() error { return netns.SetDown(u.Index) }))
+		}
 	}
 	return errors.Join(errs...)
 }

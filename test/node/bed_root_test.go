@@ -61,6 +61,7 @@ func (b *bed) policy(name string) string {
 type pod struct {
 	*bed
 	api.Attachment
+	address string // where it is plugged in
 }
 
 // self is the calling thread's namespace, which is the world's in Do.

@@ -112,7 +112,7 @@ func (p *pod) sendEverything() {
 			_, _ = conn.Write(make([]byte, 64))
 			conn.Close()
 		}
-		return sendFrames()
+		return sendFrames(p.Interface, p.address)
 	})
 	if err != nil {
 		p.Errorf("send: %v", err)
@@ -121,8 +121,8 @@ func (p *pod) sendEverything() {
 
 // sendFrames writes frames to the link: of the container's own address, of
 // others', tagged, and of protocols of nobody.
-func sendFrames() error {
-	link, err := netlink.LinkByName("eth0")
+func sendFrames(name, own string) error {
+	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func sendFrames() error {
 	}
 	defer unix.Close(fd)
 	to := &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index, Halen: 6, Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
-	for _, source := range []string{"10.99.0.2", "10.99.0.77", "203.0.113.9", nodeAddress} {
+	for _, source := range []string{own, "10.99.0.77", "203.0.113.9", nodeAddress} {
 		for _, ethertype := range []uint16{unix.ETH_P_IP, unix.ETH_P_8021Q, unix.ETH_P_8021AD, unix.ETH_P_IPV6, 0x88b5} {
 			frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, link.Attrs().HardwareAddr...)
 			frame = binary.BigEndian.AppendUint16(frame, ethertype)
@@ -163,7 +163,7 @@ func datagram(source string) []byte {
 func (p *pod) answers(s *stranger) {
 	p.Helper()
 	var l net.Listener
-	if err := p.do(func() (err error) { l, err = net.Listen("tcp4", "10.99.0.2:0"); return err }); err != nil {
+	if err := p.do(func() (err error) { l, err = net.Listen("tcp4", p.address+":0"); return err }); err != nil {
 		p.Fatal(err)
 	}
 	defer l.Close()
@@ -191,29 +191,7 @@ func TestALinkThatCannotBeFencedIsRefused(t *testing.T) {
 	b := newBed(t)
 	b.newStranger()
 	p := b.newPod("web")
-	p.Sealed = false
-	err := b.world.Do(func() error {
-		br, err := netlink.LinkByName(bridge)
-		if err != nil {
-			return err
-		}
-		m := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "mac0", ParentIndex: br.Attrs().Index}, Mode: netlink.MACVLAN_MODE_BRIDGE}
-		if err := netlink.LinkAdd(m); err != nil {
-			return err
-		}
-		there, err := unix.Open(p.Namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(there)
-		return netlink.LinkSetNsFd(m, there)
-	})
-	if err == nil {
-		err = p.do(func() error { return configure("mac0", "eth0", "10.99.0.3") })
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.plugMacvlan("10.99.0.3")
 	if _, err := b.client.Attach(t.Context(), p.Attachment); api.Code(err) != api.CodeUnfenced {
 		t.Errorf("got %v", err)
 	}

@@ -122,8 +122,8 @@ func findsNeighbours(frame []byte) bool {
 // plug puts a namespace on the bridge, as a CNI plugin does.
 func (p *pod) plug(address string) {
 	p.Helper()
-	p.Sealed = false
-	outer, inner := "v"+p.Container, "i"+p.Container
+	p.Sealed, p.address = false, address
+	outer, inner := p.outer(), "i"+p.Container
 	err := p.world.Do(func() error {
 		br, err := netlink.LinkByName(bridge)
 		if err != nil {
@@ -168,6 +168,9 @@ func (p *pod) plug(address string) {
 	}
 }
 
+// outer is the link's end on the bridge.
+func (p *pod) outer() string { return "v" + p.Container + p.Interface }
+
 func configure(link, name, address string) error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
@@ -190,7 +193,7 @@ func configure(link, name, address string) error {
 		func() error { return netlink.LinkSetUp(l) },
 		func() error { return netlink.AddrAdd(l, prefix) },
 		func() error {
-			return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(nodeAddress)})
+			return netlink.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(nodeAddress)})
 		},
 	} {
 		if err := step(); err != nil {

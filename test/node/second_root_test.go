@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build root
+
+package node
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+)
+
+// beside is the same container with another interface.
+func (p *pod) beside(name string) *pod {
+	second := *p
+	second.Interface = name
+	return &second
+}
+
+// K6: a container with two interfaces is one session, held at both, whatever
+// happens to one of them.
+func TestK6ASecondInterfaceIsHeld(t *testing.T) {
+	b := newBed(t)
+	out := b.newStranger()
+	first := b.newPod("web")
+	first.plug("10.99.0.2")
+	one := first.attach().Session
+	first.swaps()
+	second := first.beside("eth1")
+	second.plug("10.99.0.3")
+	// Each link answers for its own address, so that none is missed.
+	err := first.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_ignore", []byte("1"), 0o644) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.Check(t.Context(), first.Attachment); api.Code(err) != api.CodeBroken {
+		t.Errorf("check while a link is not held: %v", err)
+	}
+	if two := second.attach().Session; two != one {
+		t.Errorf("one container has sessions %s and %s", one, two)
+	}
+	both := []*pod{first, second}
+	held := func(when string) {
+		t.Helper()
+		for _, p := range both {
+			p.stands()
+			p.swaps()
+			p.answers(out)
+			p.sendEverything()
+		}
+		if frames := out.heard(); len(frames) != 0 {
+			t.Errorf("%s: the stranger heard %d frames: %v", when, len(frames), frames[0])
+		}
+	}
+	held("attached")
+	b.node.Kill()
+	b.node.Start()
+	held("after a restart")
+	// One of both goes: it is held as long as its link is there.
+	second.detach()
+	both = both[:1]
+	second.sendEverything()
+	held("after one was detached")
+	if err := b.world.Do(second.unplug); err != nil {
+		t.Fatal(err)
+	}
+	held("after its link is gone")
+	first.detach()
+	b.isEmpty()
+}
+
+// unplug takes the link away.
+func (p *pod) unplug() error {
+	link, err := netlink.LinkByName(p.outer())
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	return err
+}
+
+// K6: a second interface that is refused leads nowhere, though its container
+// may run already; the first goes on.
+func TestK6ASecondInterfaceThatIsRefused(t *testing.T) {
+	b := newBed(t)
+	out := b.newStranger()
+	first := b.newPod("web")
+	first.plug("10.99.0.2")
+	first.attach()
+	second := first.beside("eth1")
+	second.plugMacvlan("10.99.0.3")
+	if _, err := b.client.Attach(t.Context(), second.Attachment); api.Code(err) != api.CodeUnfenced {
+		t.Errorf("attached: %v", err)
+	}
+	err := first.do(func() error {
+		link, err := netlink.LinkByName(second.Interface)
+		if err == nil && link.Attrs().Flags&net.FlagUp != 0 {
+			t.Error("its link is up")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	first.swaps()
+	first.sendEverything()
+	if frames := out.heard(); len(frames) != 0 {
+		t.Errorf("the stranger heard %d frames: %v", len(frames), frames[0])
+	}
+	first.detach()
+	b.isEmpty()
+}
+
+// plugMacvlan gives the namespace a link that has no end on the host.
+func (p *pod) plugMacvlan(address string) {
+	p.Helper()
+	p.Sealed, p.address = false, address
+	err := p.world.Do(func() error {
+		br, err := netlink.LinkByName(bridge)
+		if err != nil {
+			return err
+		}
+		m := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "mac0", ParentIndex: br.Attrs().Index}, Mode: netlink.MACVLAN_MODE_BRIDGE}
+		if err := netlink.LinkAdd(m); err != nil {
+			return err
+		}
+		there, err := unix.Open(p.Namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(there)
+		return netlink.LinkSetNsFd(m, there)
+	})
+	if err == nil {
+		err = p.do(func() error { return configure("mac0", p.Interface, address) })
+	}
+	if err != nil {
+		p.Fatalf("plug %s in: %v", p.Container, err)
+	}
+}
