@@ -42,6 +42,28 @@ func TestProviders(t *testing.T) {
 	}
 }
 
+// TestProvidersOfServiceAccounts: a key file stands for itself, wherever its
+// account's tokens count, and what it is traded in for is captured.
+func TestProvidersOfServiceAccounts(t *testing.T) {
+	for name, hosts := range map[string][]string{"gcp": nil, "vertex": {"aiplatform.googleapis.com", "oauth2.googleapis.com"}} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := ProviderNamed(name)
+			want := Provider{
+				Name: name, Hosts: hosts, Env: []string{"GOOGLE_APPLICATION_CREDENTIALS"}, Positions: []Position{{Kind: PositionServiceAccount}}, Anonymous: AnonymousDeny,
+				Captures: []Capture{{Path: "/token", Hosts: []string{"oauth2.googleapis.com"}, Secrets: []CapturedSecret{{Field: "access_token"}, {Field: "id_token"}}}},
+			}
+			if diff := cmp.Diff(want, p); diff != "" {
+				t.Error(diff)
+			}
+			stored := func(string) ([]string, string, bool) { return []string{"eu-aiplatform.googleapis.com"}, name, true }
+			s, err := Resolve(nil, Flags{With: []string{name}}, stored)
+			if err != nil || len(s.Credentials) != 1 || !s.Credentials[0].Asserts() || !slices.Equal(s.Credentials[0].Hosts, []string{"eu-aiplatform.googleapis.com"}) {
+				t.Errorf("stored for a region: %+v, %v", s, err)
+			}
+		})
+	}
+}
+
 func TestProviderOfKeyPairs(t *testing.T) {
 	p, ok := ProviderNamed("aws")
 	if !ok || !signs(p.Positions) || len(p.Env) != 3 || len(p.Hosts) > 0 || len(p.Templates) > 0 {

@@ -25,13 +25,11 @@ func services() []client {
 printf '{"name":"hello","version":"1.0.0"}' >package.json
 printf '//npm.corp.test/:_authToken=${NPM_TOKEN}\n' >.npmrc
 exec npm publish --json --no-update-notifier --fetch-retries 0 --registry https://npm.corp.test/`
-	login := `exec curl -sSi --fail-with-body --user "robot:$NPM_TOKEN" "https://npm.corp.test/v2/"`
 	return []client{
 		{name: "Slack", api: slack, files: []string{"client_slack.py"}, args: []string{"venv/bin/python", "client_slack.py"}, answers: 1},
 		{name: "Telegram", api: telegram, files: []string{"client_telegram.py"}, args: []string{"venv/bin/python", "client_telegram.py"}, answers: 1},
 		{name: "twine", api: pypi, args: twine, answers: 1},
 		{name: "npm publish", api: npm, args: []string{"/bin/sh", "-ec", publish}, says: "hello@1.0.0"},
-		{name: "login of a container registry", api: npm, args: []string{"/bin/sh", "-c", login}, answers: 1},
 	}
 }
 
@@ -102,4 +100,47 @@ func playNpm(u *rig.Upstream, key string) http.Handler {
 	}, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"ok":true,"id":%q}`, u.Answer)
 	})
+}
+
+// dockerLogin is what docker and podman do: the registry says where tokens are,
+// the password is traded in there, and an image pushed with what came of it.
+const dockerLogin = `
+registry=https://registry.corp.test
+curl -sSi $registry/v2/ | tr -d '\r' | sed -n 's/^www-authenticate: Bearer realm="\(.*\)",.*/\1/pI'
+token=$(curl -sS --fail-with-body --user "robot:$REGISTRY_PASSWORD" "$registry/jwt/token?service=r&scope=repository:hello:push" | sed 's/.*"token":"\([^"]*\)".*/\1/')
+curl -sS --fail-with-body -H "Authorization: Bearer $token" $registry/v2/ || echo "login: $?"
+curl -sS --fail-with-body -X PUT -d '{}' -H "Authorization: Bearer $token" $registry/v2/hello/manifests/1 || echo "push: $?"
+curl -sS -o /dev/null -w '%{http_code}\n' -X PUT -d '{}' $registry/v2/hello/manifests/1
+`
+
+// TestDockerLogin: the password and the token that it is traded in for are both
+// outside; without either a registry is read, and not written.
+func TestDockerLogin(t *testing.T) {
+	tr := newTrial(t, api{"registry", "registry.corp.test", "REGISTRY_PASSWORD", "dckr_pat_", 36, true, nil})
+	token := rig.CanaryOf(t, "eyJhbGciOiJSUzI1NiJ9.", 300)
+	tr.upstream.Serve(tr.api.host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/jwt/token" && rig.BasicPassword.Carries(r, tr.key):
+			fmt.Fprintf(w, `{"token":%q,"access_token":%q,"expires_in":300}`, token, token)
+		case strings.HasPrefix(r.URL.Path, "/v2/") && rig.Bearer.Carries(r, token):
+			fmt.Fprintln(w, r.Method, r.URL.Path, tr.upstream.Answer)
+		default:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="https://registry.corp.test/jwt/token",service="r"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	r := tr.run("sh", "-c", dockerLogin)
+	_, printed, _ := strings.Cut(r.Stdout, "\n--\n")
+	want := fmt.Sprintf("https://registry.corp.test/jwt/token\nGET /v2/ %[1]s\nPUT /v2/hello/manifests/1 %[1]s\n401\n", tr.upstream.Answer)
+	if r.Exit != 0 || printed != want {
+		t.Fatalf("%v\naudit: %s", r, tr.world.Read(rig.AuditLog))
+	}
+	if n := len(tr.upstream.Exchanges(tr.api.host)); n != 4 { // not the last
+		t.Errorf("%d requests upstream", n)
+	}
+	tr.checkEnvironment()
+	tr.checkAudit()
+	tr.checkAgent()
+	tr.key = token
+	tr.checkAgent()
 }
