@@ -31,30 +31,42 @@ var proxyReads = []string{
 var resolverFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
 
 // confine takes from the proxy, before it holds a credential, what it does not
-// need to serve: capabilities, most system calls, and the host's files. What
-// was taken is read back, of every thread.
-//
-// The order matters: the filter lets nothing pass that makes rules for files,
-// and with them in force /proc cannot be read.
+// need to serve: capabilities, most system calls, and the host's files.
 func confine() error {
 	rules, err := proxyRules()
 	if err != nil && !errors.Is(err, fence.ErrNoLandlock) {
 		return err
 	}
+	return giveUp(0, proxyFilter(unix.Getpid()), rules)
+}
+
+// giveUp leaves the process the capabilities that are kept, the calls of the
+// filter and the files of the rules, which it closes. What was taken is read
+// back, of every thread. Without rules the filter alone forbids to write
+// (docs/KERNEL.md).
+//
+// The order matters: the filter lets nothing pass that makes rules for files,
+// and with them in force /proc cannot be read.
+func giveUp(kept uint64, filter fence.Program, rules *fence.Ruleset) error {
 	if rules != nil {
 		defer rules.Close()
 	}
-	if err := dropCapabilities(); err != nil {
+	kept, err := limitCapabilities(kept)
+	if err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
-	if err := fence.Install(proxyFilter(unix.Getpid())); err != nil {
+	// Per thread, and threads exist: the call is made on all of them.
+	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("set no_new_privs: %w", errno)
+	}
+	if err := fence.Install(filter); err != nil {
 		return err
 	}
-	if err := checkConfined(); err != nil {
+	if err := checkConfined(kept); err != nil {
 		return fmt.Errorf("read posture: %w", err)
 	}
 	if rules == nil {
-		return nil // the filter alone forbids to write (docs/KERNEL.md)
+		return nil
 	}
 	if err := rules.RestrictAll(); err != nil {
 		return err
@@ -80,45 +92,54 @@ func proxyRules() (*fence.Ruleset, error) {
 		}
 	}
 	for _, name := range folders {
-		if err := grantRead(rules, name); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EACCES) {
+		if err := grant(rules, name, fence.Read); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EACCES) {
 			return nil, errors.Join(fmt.Errorf("let proxy read %s: %w", name, err), rules.Close())
 		}
 	}
 	return rules, nil
 }
 
-func grantRead(rules *fence.Ruleset, name string) error {
+func grant(rules *fence.Ruleset, name string, rights uint64) error {
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return rules.Grant(fd, fence.Read)
+	return rules.Grant(fd, rights)
 }
 
-// dropCapabilities empties every set on every thread; what is left after the
-// change of uid is the inheritable one.
-func dropCapabilities() error {
+// limitCapabilities takes every capability from every set of every thread, but
+// of those that are permitted the kept ones; it returns which those are. Of the
+// proxy, after the change of uid, only the inheritable set holds any.
+func limitCapabilities(kept uint64) (uint64, error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
-		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0)
-	if errno != 0 {
-		return errno
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, err
 	}
-	return nil
+	kept &= uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
+	for i, half := range []uint32{uint32(kept), uint32(kept >> 32)} {
+		data[i] = unix.CapUserData{Effective: half, Permitted: half}
+	}
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return kept, nil
 }
 
 // confined is what /proc/self/task/*/status says of a confined thread
-// (proc_pid_status(5)).
-var confined = map[string]string{
-	"NoNewPrivs": "1", "Seccomp": "2",
-	"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000",
+// (proc_pid_status(5)) that keeps these capabilities.
+func confined(kept uint64) map[string]string {
+	const none = "0000000000000000"
+	has := fmt.Sprintf("%016x", kept)
+	return map[string]string{"NoNewPrivs": "1", "Seccomp": "2", "CapInh": none, "CapPrm": has, "CapEff": has, "CapAmb": none}
 }
 
 // checkConfined reads back what the process and each of its threads has. A
 // thread that is made meanwhile has what its maker has.
-func checkConfined() error {
+func checkConfined(kept uint64) error {
 	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || dumpable != 0 {
 		return fmt.Errorf("dumpable is %d: %w", dumpable, unix.EPERM)
 	}
@@ -134,14 +155,14 @@ func checkConfined() error {
 		if err != nil {
 			return err
 		}
-		if err := checkStatus(string(text)); err != nil {
+		if err := checkStatus(string(text), confined(kept)); err != nil {
 			return fmt.Errorf("thread %s: %w", thread.Name(), err)
 		}
 	}
 	return nil
 }
 
-func checkStatus(text string) error {
+func checkStatus(text string, confined map[string]string) error {
 	missing := len(confined)
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(line, ":")

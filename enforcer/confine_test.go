@@ -21,14 +21,15 @@ import (
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
-// TestMain is also a process that confines itself as the proxy does, the proxy,
-// and a helper: the test binary runs itself again.
+// TestMain is also a process that confines itself as the proxy or a helper does,
+// the proxy, and a helper: the test binary runs itself again.
 func TestMain(m *testing.M) {
-	if name, ok := strings.CutPrefix(os.Args[0], "confined:"); ok {
-		os.Exit(runConfined(name))
+	if what, ok := strings.CutPrefix(os.Args[0], "confined:"); ok {
+		role, name, _ := strings.Cut(what, ":")
+		os.Exit(runConfined(role, name))
 	}
 	if os.Args[0] == secret.Stage {
-		secret.Main()
+		secret.Main(ConfineSecret)
 	}
 	if os.Args[0] == ProxyStage {
 		ProxyMain()
@@ -37,16 +38,19 @@ func TestMain(m *testing.M) {
 }
 
 // runConfined is the confined process. It prints the errno of one attempt.
-func runConfined(name string) int {
+func runConfined(role, name string) int {
 	err := hideProcess()
 	if err == nil {
-		err = confine()
+		err = confineAs(role)
 	}
 	if err != nil {
 		fmt.Println("confine:", err)
 		return 1
 	}
 	do := confinedAttempts[name].do
+	if own, ok := helperAttempts[name]; ok {
+		do = own
+	}
 	if path, ok := strings.CutPrefix(name, "read:"); ok {
 		do = openFile(path, os.O_RDONLY)
 	} else if name == "every thread" {
@@ -59,6 +63,16 @@ func runConfined(name string) int {
 	}
 	fmt.Println(unix.ErrnoName(errno))
 	return 0
+}
+
+func confineAs(role string) error {
+	switch role {
+	case "proxy":
+		return confine()
+	case "mask":
+		return ConfineMask()
+	}
+	return ConfineSecret(helperNeeds[role])
 }
 
 func bare(number, a, b, c uintptr) func() error {
@@ -161,7 +175,7 @@ var confinedAttempts = map[string]struct {
 // network.
 func TestConfinedProxyReachesNothing(t *testing.T) {
 	for name, a := range confinedAttempts {
-		t.Run(name, func(t *testing.T) { attemptConfined(t, name, a.want) })
+		t.Run(name, func(t *testing.T) { attemptConfined(t, "proxy", name, a.want) })
 	}
 }
 
@@ -172,26 +186,21 @@ func TestConfinedProxyReadsOnlyNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fine
-	if rules, err := fence.NewRuleset(fence.Read, 0); err == nil {
-		want = "EACCES"
-		rules.Close()
-	} else if !errors.Is(err, fence.ErrNoLandlock) {
-		t.Fatal(err)
-	}
+	want := outcomeOutside(t)
 	for _, path := range []string{name, "/proc/self/environ", "/dev/zero", filepath.Dir(name)} {
-		t.Run(path, func(t *testing.T) { attemptConfined(t, "read:"+path, want) })
+		t.Run(path, func(t *testing.T) { attemptConfined(t, "proxy", "read:"+path, want) })
 	}
 	if want != fine {
-		attemptConfined(t, "every thread", want)
+		attemptConfined(t, "proxy", "every thread", want)
 	}
 }
 
-func attemptConfined(t *testing.T, name, want string) {
+func attemptConfined(t *testing.T, role, name, want string) {
 	t.Helper()
 	var out strings.Builder
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"confined:" + name}
+	cmd.Args = []string{"confined:" + role + ":" + name}
+	cmd.Dir = t.TempDir()
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	var exit *exec.ExitError
@@ -207,14 +216,14 @@ func attemptConfined(t *testing.T, name, want string) {
 func TestPostureOfProxyIsRefused(t *testing.T) {
 	good := "Name:\tproxy\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n" +
 		"CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"
-	if err := checkStatus(good); err != nil {
+	if err := checkStatus(good, confined(0)); err != nil {
 		t.Errorf("a confined thread: %v", err)
 	}
 	for _, change := range [][2]string{
 		{"CapInh:\t0", "CapInh:\t1"}, {"CapPrm:\t0", "CapPrm:\t1"}, {"CapEff:\t0", "CapEff:\t1"}, {"CapAmb:\t0", "CapAmb:\t1"},
 		{"NoNewPrivs:\t1", "NoNewPrivs:\t0"}, {"Seccomp:\t2", "Seccomp:\t0"}, {"Seccomp:\t2\n", ""},
 	} {
-		if err := checkStatus(strings.Replace(good, change[0], change[1], 1)); !errors.Is(err, unix.EPERM) {
+		if err := checkStatus(strings.Replace(good, change[0], change[1], 1), confined(0)); !errors.Is(err, unix.EPERM) {
 			t.Errorf("%q for %q: %v", change[1], change[0], err)
 		}
 	}

@@ -145,7 +145,7 @@ func checkPoolProcess(t *testing.T, pid int) {
 	for _, task := range tasks {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/status", pid, task.Name()))
 		if err == nil {
-			err = checkStatus(string(status))
+			err = checkStatus(string(status), confined(0))
 		}
 		if err != nil {
 			t.Errorf("thread %s: %v", task.Name(), err)

@@ -25,8 +25,8 @@ var stages = map[string]func(){
 	enforcer.ProxyStage:     enforcer.ProxyMain,
 	sandbox.InitStage:       sandbox.Main,
 	sandbox.LeaderStage:     sandbox.LeaderMain,
-	secret.Stage:            secret.Main,
-	mask.Stage:              mask.Main,
+	secret.Stage:            func() { secret.Main(enforcer.ConfineSecret) },
+	mask.Stage:              func() { mask.Main(enforcer.ConfineMask) },
 }
 
 func main() {

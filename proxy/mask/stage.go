@@ -24,16 +24,17 @@ const (
 // Main is the helper. It never returns. The supervisor starts it with the ids
 // of the agent's user, so that a copy holds nothing which that user could not
 // have read. Exit status: 0 when a reply was written; 125 otherwise, with one
-// line on stderr.
-func Main() {
-	if err := serve(); err != nil {
+// line on stderr. Confine takes from the process all but the right to read,
+// before it reads.
+func Main(confine func() error) {
+	if err := serve(confine); err != nil {
 		fmt.Fprintln(os.Stderr, Stage+":", err)
 		os.Exit(125)
 	}
 	os.Exit(0)
 }
 
-func serve() error {
+func serve(confine func() error) error {
 	// Before anything is read: execve made the process dumpable, and with that
 	// readable by every process of its user.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -43,6 +44,9 @@ func serve() error {
 		return fmt.Errorf("switch core files off: %w", err)
 	}
 	os.Clearenv()
+	if err := confine(); err != nil {
+		return err
+	}
 	told := json.NewDecoder(os.NewFile(RequestFD, "request"))
 	var request Request
 	if err := told.Decode(&request); err != nil {

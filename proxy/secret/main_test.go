@@ -13,7 +13,7 @@ import (
 
 // stages are what this test binary can be re-executed as, by argv[0].
 var stages = map[string]func(){
-	Stage:      Main,
+	Stage:      func() { Main(func(Needs) error { return nil }) },
 	crashStage: crashMain,
 	awaitStage: awaitMain,
 	scanStage:  scanMain,

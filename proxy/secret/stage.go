@@ -28,16 +28,17 @@ const (
 // supervisor starts it with the credentials that the reference asks for
 // (root, or the invoking user where [Ref.AsUser] says so), and hands the other
 // end of ReplyFD to the proxy unread. Exit status: 0 when a reply was written,
-// a refusal included; 125 otherwise, with one line on stderr.
-func Main() {
-	if err := serve(); err != nil {
+// a refusal included; 125 otherwise, with one line on stderr. Confine takes
+// from the process what the request does not need, before it is looked at.
+func Main(confine func(Needs) error) {
+	if err := serve(confine); err != nil {
 		fmt.Fprintln(os.Stderr, Stage+":", err)
 		os.Exit(125)
 	}
 	os.Exit(0)
 }
 
-func serve() error {
+func serve(confine func(Needs) error) error {
 	// An exec: program gets PDEATHSIG from this thread, and must not lose it
 	// with a thread that the runtime retires.
 	runtime.LockOSThread()
@@ -52,6 +53,9 @@ func serve() error {
 	defer answer.Close()
 	q, err := readRequest(request)
 	request.Close()
+	if err == nil {
+		err = confine(q.needs())
+	}
 	if err == nil && q.Unlock {
 		return servePassphrase(q, facts)
 	}
