@@ -188,6 +188,11 @@ func (c *control) receive() (message, []*os.File, error) {
 	defer c.in.mu.Unlock()
 	data, oob := c.in.data[:], c.in.oob[:]
 	n, oobn, flags, _, err := c.conn.ReadMsgUnix(data, oob)
+	if errors.Is(err, unix.ECONNRESET) {
+		// The other side ended and had not read everything. The kernel says so
+		// once, before it hands out what was sent until then.
+		n, oobn, flags, _, err = c.conn.ReadMsgUnix(data, oob)
+	}
 	if err != nil || n == 0 {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return message{}, nil, fmt.Errorf("%w: %w", errClosed, err)

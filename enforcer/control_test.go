@@ -63,6 +63,24 @@ func TestControlFailures(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("the last word of who did not listen", func(t *testing.T) {
+		a, b := newPair(t)
+		if err := a.send(message{Kind: msgPolicy}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.send(message{Kind: msgFailed, Stage: "confine", Text: "drop capabilities"}); err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		_, _, err := a.expect(msgReady)
+		var stage *StageError
+		if !errors.As(err, &stage) || stage.Stage != "confine" {
+			t.Errorf("got %v", err)
+		}
+		if _, _, err := a.receive(); !errors.Is(err, errClosed) {
+			t.Errorf("after that: %v", err)
+		}
+	})
 	t.Run("another kind", func(t *testing.T) {
 		a, b := newPair(t)
 		if err := a.send(message{Kind: msgDone}); err != nil {

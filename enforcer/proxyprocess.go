@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 )
 
@@ -161,12 +163,14 @@ func (p *proxyProcess) ask(m message, files ...*os.File) (message, error) {
 	m.Number = p.last
 	p.asked[m.Number] = answered
 	p.mu.Unlock()
-	if err := p.control.send(m, fds...); err != nil {
+	err := p.control.send(m, fds...)
+	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.asked, m.Number)
 		return message{}, errors.Join(err, p.fault)
 	}
+	// Where it has gone, what it said last is on its way to listen.
 	answer, ok := <-answered
 	if !ok {
 		p.mu.Lock()
