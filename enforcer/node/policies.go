@@ -110,11 +110,21 @@ func (p *policies) apply(ctx context.Context, pool *enforcer.Pool, f policyFile)
 		now.err = now.give(ctx, p.config, pool, f.file)
 	}
 	if now.err != nil {
+		now.err = errors.Join(now.err, now.recall(p.config))
 		p.log.Error("policy serves nobody new", "policy", f.name, "error", now.err)
 	}
 	p.mu.Lock()
 	p.byID[f.name] = &now
 	p.mu.Unlock()
+}
+
+// recall takes up what was known of a policy that cannot be had: its containers
+// still run, and mount what was written of it.
+func (n *nodePolicy) recall(config *Config) (err error) {
+	if n.facts.Spec == nil {
+		n.facts, err = readFacts(config.facts(n.name))
+	}
+	return err
 }
 
 // give hands the policy to the pool, or what is new in it to a pool that has
@@ -207,12 +217,12 @@ func (p *policies) forgetOthers(files []policyFile, pool *enforcer.Pool) {
 	}
 }
 
-// writeCDI makes the devices say what the policies that serve say.
+// writeCDI makes the devices say what the policies say that serve, or did.
 func (p *policies) writeCDI() error {
 	var all []cdi.Policy
 	for _, n := range p.list() {
-		if n.rules == nil {
-			continue
+		if n.facts.Spec == nil {
+			continue // it never served
 		}
 		c := cdi.Policy{Name: n.name, Env: enforcer.PlaceholderEnviron(n.facts.Spec, n.facts.Placeholders), CA: n.facts.CA}
 		err := c.Check()

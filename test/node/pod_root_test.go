@@ -38,18 +38,8 @@ func TestK6RootInsideSendsNothing(t *testing.T) {
 	if frames := out.heard(); len(frames) != 0 {
 		t.Errorf("before: the stranger heard %d frames: %v", len(frames), frames[0])
 	}
-	err := b.world.Do(func() error {
-		ns, err := netns.Open(p.Namespace)
-		if err != nil {
-			return err
-		}
-		defer ns.Close()
-		return ns.Unfence()
-	})
-	if err == nil {
-		err = p.do(addEverything)
-	}
-	if err != nil {
+	p.unfence()
+	if err := p.do(addEverything); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.client.Check(t.Context(), p.Attachment); api.Code(err) != api.CodeBroken {
@@ -68,6 +58,22 @@ func TestK6RootInsideSendsNothing(t *testing.T) {
 	}
 	p.detach()
 	b.isEmpty()
+}
+
+// unfence takes the filter away that is inside.
+func (p *pod) unfence() {
+	p.Helper()
+	err := p.world.Do(func() error {
+		ns, err := netns.Open(p.Namespace)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		return ns.Unfence()
+	})
+	if err != nil {
+		p.Fatal(err)
+	}
 }
 
 // addEverything is what NET_ADMIN can do in its own namespace.
