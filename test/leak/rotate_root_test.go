@@ -138,7 +138,7 @@ func testStoredAnew(t *testing.T, limit ...func(*rig.Upstream)) {
 			// What its connections held is overwritten when they have ended, and not
 			// at the moment that the new value is used: a quarter of a second later,
 			// seconds on a busy machine.
-			for name == "phantom-ns: proxy" && found && time.Since(stored) < forgotten {
+			for name == "phantom-ns: proxy" && found && time.Since(stored) < forgotten*rig.Pace() {
 				r.send("/2")
 				searched, found = searchMemory(t, pid, []byte(key))
 			}
@@ -238,7 +238,7 @@ func TestC12ExecLifetime(t *testing.T) {
 	before, after := rig.Canary(t, ""), rig.Canary(t, "")
 	world.Give(tokens, []byte(before+"\n"), 0o600)
 	world.Write("/etc/phantom-ns/token", []byte("#!/bin/sh\ncat "+tokens+"\n"), 0o755)
-	r := startRotating(t, world, "exec:/etc/phantom-ns/token", "    lifetime: 4s\n")
+	r := startRotating(t, world, "exec:/etc/phantom-ns/token", fmt.Sprintf("    lifetime: %v\n", 4*time.Second*rig.Pace()))
 	if status := r.send("/1"); status != "200" || r.sent() != before {
 		t.Fatalf("%s, upstream got %q", status, r.sent())
 	}

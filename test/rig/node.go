@@ -114,7 +114,7 @@ func (n *Node) Command(flags ...string) Result {
 // awaitReady reads what the daemon tells its service manager until it serves
 // or ends.
 func awaitReady(notify *net.UnixConn, p *Process) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second*pace())
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second*Pace())
 	defer cancel()
 	// A file of the process that becomes readable when it ends.
 	ended, err := unix.PidfdOpen(p.Process.Pid, unix.PIDFD_NONBLOCK)

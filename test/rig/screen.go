@@ -42,7 +42,7 @@ func NewScreen(t testing.TB) *Screen {
 	s := &Screen{Near: near, t: t, far: os.NewFile(uintptr(fd), "far")}
 	t.Cleanup(func() { s.far.Close() })
 	s.text = bufio.NewReader(s.far)
-	s.must(s.far.SetReadDeadline(time.Now().Add(time.Minute * pace())))
+	s.must(s.far.SetReadDeadline(time.Now().Add(time.Minute * Pace())))
 	s.Resize(33, 77)
 	return s
 }

@@ -129,7 +129,7 @@ func (w *World) start(s Session, name string, args ...string) *Process {
 	w.t.Helper()
 	timeout := s.Timeout
 	if timeout == 0 {
-		timeout = time.Minute * pace()
+		timeout = time.Minute * Pace()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	p := &Process{t: w.t, ctx: ctx, Cmd: exec.CommandContext(ctx, name, args...)}
@@ -263,8 +263,8 @@ func (w *World) Audit() []audit.Record {
 	}
 }
 
-// pace is how many times as long an emulated machine may take.
-func pace() time.Duration {
+// Pace is how many times as long an emulated machine may take: RIG_PACE, or 1.
+func Pace() time.Duration {
 	n, err := strconv.Atoi(os.Getenv("RIG_PACE"))
 	if err != nil || n < 1 {
 		return 1

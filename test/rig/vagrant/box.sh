@@ -23,7 +23,7 @@ size=12G
 # The groups of test/setup/install.sh that the guest's tests need, installed by
 # that very script; and what it leaves to the machine: a system, a C compiler,
 # and the runtimes that netns/sandbox/trust's tests ask.
-groups='demo bpf keyring bench'
+groups='demo bpf keyring bench cni'
 system=systemd,systemd-sysv,dbus,udev,kmod,initramfs-tools,zstd,openssh-server,sudo,ca-certificates,iproute2,procps,rsync
 build=make,git,gcc,libc6-dev
 runtimes=python3,python3-pip,python3-venv,default-jdk-headless,nodejs

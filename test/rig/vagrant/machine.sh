@@ -83,7 +83,7 @@ connections=80000 pace=1
 status=0
 echo "rig: connections $connections" >"$log"
 vagrant --no-tty ssh "$name" -- -T "bash '$root/test/rig/vagrant/guest.sh' '$goroot' '$modules' '$GOCACHE' \
-	env REDIRECT_CONNECTIONS=$connections ESCAPE_PACE=$pace RIG_PACE=$pace make -k check root SETUP='bpf keyring bench' SUITES='$suites' TIMEOUT=60m" >>"$log" 2>&1 </dev/null || status=$?
+	env REDIRECT_CONNECTIONS=$connections ESCAPE_PACE=$pace RIG_PACE=$pace make -k check root SETUP='bpf keyring bench cni' SUITES='$suites' TIMEOUT=60m" >>"$log" 2>&1 </dev/null || status=$?
 vagrant --no-tty ssh "$name" -- -T "bash '$root/test/rig/vagrant/guest.sh' '$goroot' '$modules' '$GOCACHE' \
 	go test -tags netgo,osusergo,root -count 1 -v -run '^TestFeaturesSinceTheirKernel$' ./bpf" 2>&1 </dev/null | grep '^feature ' >>"$log" || status=1
 echo "rig: tests ended with $status" >>"$log"
