@@ -48,7 +48,7 @@ func (e *env) serveCommand() *cobra.Command {
 }
 
 // serve runs until it is told to end. SIGHUP is a reload, as systemd's
-// ExecReload sends it and logrotate does.
+// ExecReload sends it.
 func (e *env) serve(config node.Config) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)

@@ -11,11 +11,10 @@ import (
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 )
 
-// Reload reads the policies again, fetches their credentials, and goes over to
-// another file of the audit log where the log was moved away.
+// Reload reads the policies again and fetches their credentials.
 func (d *Daemon) Reload(ctx context.Context) error {
 	d.tell(d.manager.Reloading())
-	err := errors.Join(d.book.file.Reopen(), d.loadPolicies(ctx), d.redeclare())
+	err := errors.Join(d.loadPolicies(ctx), d.redeclare())
 	d.revive()
 	if err != nil {
 		err = fmt.Errorf("reload: %w", err)

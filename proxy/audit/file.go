@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is the open log of a process that has several sessions.
+// File is an open log, of one session or of several. Where it is moved away it
+// is followed by the one that takes its place.
 type File struct {
-	path string
+	path string // empty: what was given is written, wherever it is
 
 	mu   sync.Mutex
 	file *os.File // nil: closed
@@ -22,7 +23,8 @@ type File struct {
 	end  int64 // where our last line ended
 }
 
-// OpenFile opens or creates the log at path as [Open] does.
+// OpenFile opens or creates the log at path as [Open] does, for a process that
+// has several sessions.
 func OpenFile(path string) (*File, error) {
 	file, err := openFile(path)
 	if err != nil {
@@ -69,24 +71,36 @@ func (f *File) Log(session string) *Log {
 	return &Log{session: session, now: time.Now, file: f}
 }
 
-// Reopen goes over to the file that is at the path now: the log was moved away.
-// The chains of the sessions go on in it. After an error all is as it was.
-func (f *File) Reopen() error {
+// follow goes over to the file that is at the path now, or makes it, where the
+// log was moved away; the chains of the sessions go on in it. It is asked before
+// each write, which costs a microsecond, and so needs nobody to tell.
+func (f *File) follow() error {
+	if f.path == "" {
+		return nil
+	}
+	moved, err := f.moved()
+	if err != nil || !moved {
+		return err
+	}
 	file, err := openFile(f.path)
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.file == nil {
-		return errors.Join(fmt.Errorf("reopen audit log: %w", os.ErrClosed), file.Close())
-	}
 	old := f.file
 	f.file, f.end = file, 0
-	if err := errors.Join(old.Sync(), old.Close()); err != nil {
-		return fmt.Errorf("reopen audit log: %w", err)
+	return errors.Join(old.Sync(), old.Close())
+}
+
+// moved tells whether the path leads elsewhere, or nowhere.
+func (f *File) moved() (bool, error) {
+	var there, ours unix.Stat_t
+	if err := unix.Lstat(f.path, &there); err == unix.ENOENT {
+		return true, nil
+	} else if err != nil {
+		return false, err
 	}
-	return nil
+	err := control(f.file, func(fd int) error { return unix.Fstat(fd, &ours) })
+	return there.Dev != ours.Dev || there.Ino != ours.Ino, err
 }
 
 // write appends what fill adds, which is whole lines, all or nothing.
@@ -95,6 +109,9 @@ func (f *File) write(fill func([]byte) []byte) error {
 	defer f.mu.Unlock()
 	if f.file == nil {
 		return os.ErrClosed
+	}
+	if err := f.follow(); err != nil {
+		return err
 	}
 	f.buf = fill(append(f.buf[:0], '\n'))
 	return f.append()

@@ -23,22 +23,23 @@ func TestAFileThatIsMovedAwayIsContinued(t *testing.T) {
 	}
 	const sessions, each, moves = 4, 300, 5
 	var wait sync.WaitGroup
+	var parts []string
 	for i := range sessions {
 		log := file.Log(fmt.Sprint("session-", i))
 		wait.Go(func() {
-			for range each {
+			for n := range each {
 				if err := log.Write(full()); err != nil {
+					t.Error(err)
+				}
+				if i > 0 || n%50 != 49 || len(parts) == moves {
+					continue
+				}
+				parts = append(parts, fmt.Sprint(path, ".", len(parts)))
+				if err := os.Rename(path, parts[len(parts)-1]); err != nil {
 					t.Error(err)
 				}
 			}
 		})
-	}
-	var parts []string
-	for i := range moves {
-		parts = append(parts, fmt.Sprint(path, ".", i))
-		if err := errors.Join(os.Rename(path, parts[i]), file.Reopen()); err != nil {
-			t.Error(err)
-		}
 	}
 	wait.Wait()
 	if err := file.Close(); err != nil {
@@ -57,33 +58,72 @@ func TestAFileThatIsMovedAwayIsContinued(t *testing.T) {
 	}
 }
 
-func TestAFileThatCannotBeReopenedIsKept(t *testing.T) {
+// Two processes that write to one log follow it, each by itself.
+func TestLogsFollowTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	file, err := OpenFile(path)
-	if err != nil {
-		t.Fatal(err)
+	one, other := open(t, path, "one"), open(t, path, "other")
+	var parts []string
+	for i := range 3 {
+		if err := errors.Join(one.Write(full()), other.Write(full())); err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, fmt.Sprint(path, ".", i))
+		if err := os.Rename(path, parts[i]); err != nil {
+			t.Fatal(err)
+		}
 	}
-	defer file.Close()
-	log := file.Log("s")
-	if err := errors.Join(os.Rename(path, path+".1"), os.Mkdir(path, 0o700)); err != nil {
-		t.Fatal(err)
+	var all [][]byte
+	for _, part := range parts {
+		all = append(all, read(t, part))
+		if n := bytes.Count(all[len(all)-1], []byte{'\n'}); n != 2 {
+			t.Errorf("%d records in %s", n, part)
+		}
 	}
-	if err := file.Reopen(); err == nil {
-		t.Error("a directory was opened")
-	}
-	if err := errors.Join(log.Write(full()), log.Close(), log.Write(full())); err != nil {
+	if err := Verify(bytes.NewReader(slices.Concat(all...))); err != nil {
 		t.Error(err)
 	}
-	if n := bytes.Count(read(t, path+".1"), []byte{'\n'}); n != 2 {
-		t.Errorf("%d records", n)
-	}
-	if err := errors.Join(file.Close(), os.Remove(path)); err != nil {
+}
+
+// A copy that is truncated takes the next record at its beginning.
+func TestAFileThatIsTruncatedIsContinued(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	log := open(t, path, "s")
+	if err := errors.Join(log.Write(full()), log.Write(full())); err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Write(full()); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("after Close: %v", err)
+	copied := read(t, path)
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
 	}
-	if err := file.Reopen(); !errors.Is(err, os.ErrClosed) {
+	if err := errors.Join(log.Write(full()), log.Write(full())); err != nil {
+		t.Fatal(err)
+	}
+	rest := read(t, path)
+	if n := bytes.Count(rest, []byte{'\n'}); n != 2 || rest[0] != '{' {
+		t.Errorf("%d records in %q", n, rest)
+	}
+	if err := Verify(bytes.NewReader(append(copied, rest...))); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing is written where nobody would find it.
+func TestAFileThatCannotBeFollowedTakesNoRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	log := open(t, path, "s")
+	if err := errors.Join(log.Write(full()), os.Rename(path, path+".1"), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Write(full()); err == nil {
+		t.Error("a record was written")
+	}
+	if err := errors.Join(os.Remove(path), log.Write(full()), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(bytes.NewReader(append(read(t, path+".1"), read(t, path)...))); err != nil {
+		t.Error(err)
+	}
+	if err := log.Write(full()); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

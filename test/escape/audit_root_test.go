@@ -6,7 +6,11 @@ package escape
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,6 +121,52 @@ func (s *stage) write(to io.Writer, text string) {
 	s.Helper()
 	_, err := io.WriteString(to, text)
 	s.must(err)
+}
+
+// TestRotatedLogIsWhole moves the log away while requests are made, again and
+// again: each has its record, in one file or the next, and the chain goes on.
+func TestRotatedLogIsWhole(t *testing.T) {
+	const rounds, requests = 5, 20
+	s := newStage(t, attempt(t))
+	const script = `for round in 1 2 3 4 5; do
+curl -sS -o /dev/null 'https://` + name + `/[1-20]'; echo done; read -r _; done`
+	said, says := io.Pipe()
+	t.Cleanup(func() { said.Close() })
+	wait, proceed := io.Pipe()
+	p := s.world.Start(rig.Session{Policy: s.policy(""), Args: []string{"sh", "-c", script}, Stdin: wait, Stdout: says})
+	lines := bufio.NewReader(said)
+	files := make([]string, rounds)
+	for i := range files {
+		s.until(lines, "done\n")
+		files[i] = fmt.Sprint(rig.AuditLog, ".", i)
+		s.must(s.world.Do(func() error { return moveLog(files[i]) }))
+		s.write(proceed, "go\n")
+	}
+	proceed.Close()
+	go io.Copy(io.Discard, lines)
+	if r := p.Wait(); r.Exit != 0 {
+		t.Errorf("got %v", r)
+	}
+	var whole []byte
+	for _, file := range append(files, rig.AuditLog) {
+		whole = append(whole, s.world.Read(file)...)
+	}
+	if err := audit.Verify(bytes.NewReader(whole)); err != nil {
+		t.Error(err)
+	}
+	if n := bytes.Count(whole, []byte(`"kind":"request"`)); n != rounds*requests {
+		t.Errorf("%d records of %d requests", n, rounds*requests)
+	}
+}
+
+// moveLog renames the log. Records of requests that are answered may be on their
+// way, and the file with them.
+func moveLog(to string) error {
+	for {
+		if err := os.Rename(rig.AuditLog, to); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 }
 
 // TestFloodOfRefusalsIsCounted repeats a refused request: the log does not grow
