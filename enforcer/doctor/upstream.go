@@ -91,6 +91,10 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "<!DOCTYPE html><html><body></body></html>")
 	case strings.HasSuffix(rest, "/@v/list"):
 		io.WriteString(w, "v1.0.0\n")
+	case strings.HasSuffix(rest, "/@v/v1.0.0.info"): // go asks for it from 1.16 on, to look for retractions
+		io.WriteString(w, `{"Version": "v1.0.0"}`)
+	case strings.HasSuffix(rest, "/@v/v1.0.0.mod"):
+		io.WriteString(w, "module "+strings.TrimSuffix(rest, "/@v/v1.0.0.mod")+"\n")
 	case rest == "config.json":
 		fmt.Fprintf(w, `{"dl": "https://%s/%s", "api": "https://%s/%s"}`, openHost, name, openHost, name)
 	case strings.HasSuffix(rest, "api/v1/crates"):

@@ -19,10 +19,15 @@ import (
 // finding is one element of doctor --json.
 type finding struct{ Check, Status, Detail, Remedy string }
 
-// examine runs doctor as sudo would for the world's user.
+// examine runs doctor as plain root would for the world's user, who has Go.
 func examine(t *testing.T, w *rig.World, exit int, flags ...string) []finding {
 	t.Helper()
-	r := w.Command(nil, append([]string{"doctor", "--json", "--user", rig.User}, flags...)...)
+	program, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := rig.Session{Root: true, Dir: "/", Env: []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + filepath.Dir(program)}}
+	r := w.Program(s, rig.Binary(t), append([]string{"doctor", "--json", "--user", rig.User}, flags...)...).Wait()
 	var all []finding
 	if err := json.Unmarshal([]byte(r.Stdout), &all); err != nil || r.Exit != exit || r.Stderr != "" {
 		t.Fatalf("want exit %d and JSON: %v, %v", exit, err, r)
@@ -64,7 +69,7 @@ func TestDoctorFindsAWorkingMachine(t *testing.T) {
 		return p.Src.Addr() == p.Dst.Addr() || p.Src.Addr().IsLoopback() || p.Dst.Port() == 53
 	})
 	all := examine(t, w, 0)
-	checks := []string{"kernel", "cgroup", "seccomp", "mounts", "roots", "store", "policy", "session", "swap", "curl", "git", "openssl", "python", "node", "java"}
+	checks := []string{"kernel", "cgroup", "seccomp", "mounts", "roots", "store", "policy", "session", "swap", "curl", "git", "openssl", "python", "node", "go", "java"}
 	if _, err := exec.LookPath("npm"); err == nil { // Debian's Node comes without
 		checks = append(checks, "npm")
 	}
