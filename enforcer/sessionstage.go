@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/phantom-ns/phantom-ns/proxy"
@@ -36,6 +37,8 @@ type sessionStage struct {
 	inside  *inside // nil: nothing is published
 	sockets []io.Closer
 	ending  atomic.Bool // a listener that ends is no fault
+	fault   sync.Once   // the first listener that ended by itself
+	faulty  atomic.Bool
 }
 
 // sessionRecords are the records of one session.
@@ -51,8 +54,9 @@ func (r sessionRecords) Write(record audit.Record) error {
 }
 
 var (
-	errSessionThere = errors.New("there is a session of that id")
-	errSessionNone  = errors.New("a session has to have an id")
+	errSessionThere  = errors.New("there is a session of that id")
+	errSessionNone   = errors.New("a session has to have an id")
+	errSessionFaulty = errors.New("a listener of the session ended")
 )
 
 // takeSession takes the sockets that were born inside a namespace and serves
@@ -121,6 +125,7 @@ func (p *proxyStage) newSession(m message, own *policyStage) *sessionStage {
 	s.spec = own.spec.Session
 	own.renewing.Unlock()
 	s.broken = func(err error) {
+		s.faulty.Store(true)
 		// An error of closing adds nothing.
 		_, _ = p.endSession(message{Session: s.id}, nil)
 		if p.control.send(message{Kind: msgBroken, Session: s.id, Text: err.Error()}) != nil {
@@ -130,12 +135,15 @@ func (p *proxyStage) newSession(m message, own *policyStage) *sessionStage {
 	return s
 }
 
-// publish makes the session known as one that is served.
+// publish makes the session known as one that is served, unless it is so no more.
 func (p *proxyStage) publish(s *sessionStage) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.sessions == nil {
 		return errClosed
+	}
+	if s.faulty.Load() {
+		return errSessionFaulty
 	}
 	p.sessions[s.id] = s
 	return nil
@@ -235,7 +243,7 @@ func (s *sessionStage) ends(name socketName, serve func() error) {
 		err = net.ErrClosed
 	}
 	s.log.Error("listener ended", "session", s.id, "role", name.Role, "error", err)
-	s.broken(fmt.Errorf("%s: %w", name.Role, err))
+	s.fault.Do(func() { s.broken(fmt.Errorf("%s: %w", name.Role, err)) })
 }
 
 // record sends one record, or says that it could not.

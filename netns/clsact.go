@@ -95,6 +95,18 @@ func CheckClsact(ifindex int) error {
 	return nil
 }
 
+// HasLink tells whether the caller's namespace has a link of that index.
+func HasLink(ifindex int) (bool, error) {
+	_, err := netlink.LinkByIndex(ifindex)
+	if isGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find link %d: %w", ifindex, err)
+	}
+	return true, nil
+}
+
 // SetDown stops a link of the caller's namespace. It may be gone.
 func SetDown(ifindex int) error {
 	link, err := netlink.LinkByIndex(ifindex)

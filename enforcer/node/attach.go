@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/bpf"
@@ -81,7 +80,7 @@ func (d *Daemon) attachReserved(a api.Attachment, p *nodePolicy) (*session, save
 	s := d.table.enter(cookie)
 	defer d.table.leave(s)
 	if s.live {
-		err = errors.Join(d.join(s, a), ns.Close())
+		err = errors.Join(d.join(s, a, p), ns.Close())
 	} else {
 		s.namespace = ns
 		err = d.begin(s, a, p)
@@ -110,7 +109,7 @@ func (s *session) saved(a api.Attachment) saved {
 	}
 	return saved{
 		Attachment: a, Cookie: s.cookie, Session: s.id, Generation: s.generation,
-		Started: s.started, Stopped: s.stopped, HostLinks: s.hostLinks(),
+		Started: s.started, Stopped: s.stopped, HostLinks: s.hostLinks(), Own: s.own,
 	}
 }
 
@@ -119,7 +118,13 @@ func (d *Daemon) begin(s *session, a api.Attachment, p *nodePolicy) error {
 	s.undo.push(s.namespace.Close)
 	s.id, s.generation, s.started = audit.NewID(), 1, time.Now().UTC()
 	s.take(a)
-	err := d.enforce(s, a, p)
+	var err error
+	if !s.sealed {
+		err = s.look(a.Addresses)
+	}
+	if err == nil {
+		err = d.enforce(s, p)
+	}
 	if err == nil {
 		err = d.open(s, p, nil)
 	}
@@ -141,50 +146,33 @@ func (d *Daemon) abandon(s *session) error {
 
 // take notes what is asked for.
 func (s *session) take(a api.Attachment) {
-	s.policy, s.sealed, s.unfenced, s.hostname = a.Policy, a.Sealed, a.Unfenced, ""
+	s.policy, s.sealed, s.unfenced, s.link, s.hostname = a.Policy, a.Sealed, a.Unfenced, a.Interface, ""
 	if a.Pod != nil {
 		s.hostname = a.Pod.Name
 	}
 }
 
 // enforce puts in force what holds the namespace, whoever serves it.
-func (d *Daemon) enforce(s *session, a api.Attachment, p *nodePolicy) error {
-	if !s.sealed {
-		uplinks, err := s.namespace.Uplinks()
-		if err != nil {
-			return err
-		}
-		s.takeUplinks(uplinks, a.Addresses)
-		if err := checkUplinks(s); err != nil {
-			return err
-		}
-	}
+func (d *Daemon) enforce(s *session, p *nodePolicy) error {
 	if err := d.programs.SetSession(s.cookie, s.entry(p.rules.Declared())); err != nil {
 		return err
 	}
 	s.undo.push(func() error { return d.programs.RemoveSession(s.cookie) })
+	hold := d.fence
 	if s.sealed {
-		return d.seal(s, a)
+		hold = d.seal
 	}
-	return d.fence(s)
-}
-
-// checkUplinks refuses what could not be held.
-func checkUplinks(s *session) error {
-	if len(s.uplinks) == 0 {
-		return errNoUplink
+	if err := hold(s); err != nil {
+		return err
 	}
-	for _, u := range s.uplinks {
-		if u.HostIndex == 0 && !s.unfenced {
-			return fmt.Errorf("interface %q, a %s: %w", u.Name, u.Kind, errUnfenced)
-		}
-	}
+	s.undo.push(func() error { return d.shut(s) })
+	s.enforced = true
 	return nil
 }
 
 // seal is for a namespace in which no plugin made an interface.
-func (d *Daemon) seal(s *session, a api.Attachment) error {
-	if err := s.namespace.Seal(a.Interface); err != nil {
+func (d *Daemon) seal(s *session) error {
+	if err := s.namespace.Seal(s.link); err != nil {
 		return err
 	}
 	s.undo.push(s.namespace.RemoveInterface)
@@ -202,15 +190,26 @@ func (d *Daemon) open(s *session, p *nodePolicy, listeners *sandbox.Listeners) (
 	}
 	if s.sealed {
 		if err := d.steerTo(s, listeners); err != nil {
-			d.tell(d.manager.Forget(s.storeName()))
-			return errors.Join(err, listeners.Close())
+			return errors.Join(err, listeners.Close(), d.shut(s))
 		}
 	}
 	s.listeners = listeners
-	s.undo.push(listeners.Close)
 	d.tell(d.manager.Store(s.storeName(), files(listeners)...))
-	s.undo.push(func() error { d.tell(d.manager.Forget(s.storeName())); return nil })
 	return nil
+}
+
+// shut closes what open opened.
+func (d *Daemon) shut(s *session) error {
+	d.tell(d.manager.Forget(s.storeName()))
+	var errs []error
+	if s.steer != nil {
+		errs = append(errs, s.steer.Close())
+	}
+	if s.listeners != nil {
+		errs = append(errs, s.listeners.Close())
+	}
+	s.steer, s.listeners = nil, nil
+	return errors.Join(errs...)
 }
 
 // steerTo attaches the second layer of a sealed namespace.
@@ -227,7 +226,7 @@ func (d *Daemon) steerTo(s *session, listeners *sandbox.Listeners) error {
 	if err != nil {
 		return err
 	}
-	s.undo.push(steer.Close)
+	s.steer = steer
 	return steer.Attach(s.namespace.FD(), netns.OwnAddr4, netns.OwnAddr6, tcp4, tcp6)
 }
 
@@ -265,53 +264,4 @@ func (d *Daemon) unserve(s *session) error {
 		return nil
 	}
 	return pool.RemoveSession(s.id)
-}
-
-// join adds an interface to the session that the namespace has. One that is
-// refused is stopped: its container may run already (podman network connect).
-func (d *Daemon) join(s *session, a api.Attachment) error {
-	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
-		return errForeignPolicy
-	}
-	if s.listeners == nil { // never taken over
-		return refuse(api.CodeBroken, "%w", errNotServed)
-	}
-	if s.sealed {
-		return s.namespace.AddName(a.Interface)
-	}
-	uplinks, err := s.namespace.Uplinks()
-	if err != nil {
-		return err
-	}
-	known := s.uplinks
-	if err := d.widen(s, a, uplinks); err != nil {
-		return errors.Join(err, s.cut(unknown(uplinks, known)))
-	}
-	return nil
-}
-
-// widen holds all links that the namespace has now.
-func (d *Daemon) widen(s *session, a api.Attachment, uplinks []netns.Uplink) error {
-	before := s.unfenced
-	s.unfenced = s.unfenced && a.Unfenced // the stricter of both, where they differ
-	s.takeUplinks(uplinks, a.Addresses)
-	err := checkUplinks(s)
-	if err == nil {
-		p := d.policies.get(s.policy)
-		err = d.programs.SetSession(s.cookie, s.entry(p.rules.Declared()))
-	}
-	if err == nil {
-		err = d.guard(s, s.uplinks)
-	}
-	if err != nil {
-		s.unfenced = before
-	}
-	return err
-}
-
-// unknown lists the links that are not among those that were known.
-func unknown(uplinks, known []netns.Uplink) []netns.Uplink {
-	return slices.DeleteFunc(slices.Clone(uplinks), func(u netns.Uplink) bool {
-		return slices.ContainsFunc(known, func(k netns.Uplink) bool { return k.Index == u.Index })
-	})
 }

@@ -267,22 +267,6 @@ func (d *Daemon) newPool(ctx context.Context) (*enforcer.Pool, error) {
 	})
 }
 
-// sessionEnded is a session that the pool serves no more, by a fault of its
-// own. It stays refused until it is served again.
-func (d *Daemon) sessionEnded(id string, err error) {
-	d.log.Error("the proxy gave a session up", "session", id, "error", err)
-	go func() {
-		s, err := d.sessionNamed(id)
-		if err != nil {
-			return // over meanwhile
-		}
-		s.mu.Lock()
-		defer d.table.leave(s)
-		s.served = nil
-		d.note(s, d.reviveOne(s))
-	}()
-}
-
 func (d *Daemon) loadPolicies(ctx context.Context) error {
 	pool, err := d.keeper.current()
 	if err != nil {

@@ -86,15 +86,7 @@ func (d *Daemon) stop(id string) error {
 }
 
 // silence closes what answers the container.
-func (d *Daemon) silence(s *session) error {
-	var errs []error
-	errs = append(errs, d.unserve(s))
-	d.tell(d.manager.Forget(s.storeName()))
-	if s.listeners != nil {
-		errs = append(errs, s.listeners.Close())
-	}
-	return errors.Join(errs...)
-}
+func (d *Daemon) silence(s *session) error { return errors.Join(d.unserve(s), d.shut(s)) }
 
 // sessionNamed finds a session by its id or the beginning of it.
 func (d *Daemon) sessionNamed(id string) (*session, error) {
@@ -104,6 +96,9 @@ func (d *Daemon) sessionNamed(id string) (*session, error) {
 			continue
 		}
 		s := d.table.of(what.Cookie)
+		if s == nil {
+			continue // it has just ended
+		}
 		if what.Session == id {
 			return s, nil
 		}

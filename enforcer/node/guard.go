@@ -38,7 +38,7 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("interface %q: %w", u.Name, err)
+			return fmt.Errorf("interface %q, link %d of the host: %w", u.Name, u.HostIndex, err)
 		}
 	}
 	return nil

@@ -6,10 +6,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
-	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 	"github.com/phantom-ns/phantom-ns/netns"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 )
@@ -91,17 +92,22 @@ func (d *Daemon) recoverSession(parts []saved) {
 	}
 }
 
-// remember takes what was written down of a session. Where its links end is
-// looked up again before it is served; until then it is what is to be held.
+// remember takes what was written down of a session. How it is linked is not
+// asked again: root in the container has had time.
 func (s *session) remember(parts []saved) {
 	first := parts[0]
 	s.id, s.generation, s.started, s.stopped = first.Session, first.Generation+1, first.Started, first.Stopped
 	s.take(first.Attachment)
 	for _, what := range parts {
 		s.unfenced = s.unfenced && what.Attachment.Unfenced
+		s.own = append(s.own, what.Own...)
 	}
+	slices.SortFunc(s.own, netip.Addr.Compare)
+	s.own = slices.Compact(s.own)
 	for _, link := range hostLinks(parts) {
-		s.uplinks = append(s.uplinks, netns.Uplink{HostIndex: link})
+		if there, err := netns.HasLink(link); there || err != nil {
+			s.uplinks = append(s.uplinks, netns.Uplink{HostIndex: link})
+		}
 	}
 }
 
@@ -150,12 +156,10 @@ func (d *Daemon) enforceAgain(s *session, parts []saved) (p *nodePolicy, err err
 	if p, err = d.usableStill(s.policy); err != nil {
 		return nil, err
 	}
-	var said api.Attachment
-	for _, what := range parts {
-		said.Addresses = append(said.Addresses, what.Attachment.Addresses...)
-		said.Interface = what.Attachment.Interface
+	if s.enforced {
+		return p, nil
 	}
-	return p, d.enforce(s, said, p)
+	return p, d.enforce(s, p)
 }
 
 // usableStill returns a policy for a session that has it: also one that serves
@@ -179,18 +183,50 @@ func (d *Daemon) usableStill(name string) (*nodePolicy, error) {
 // started again, or when a policy has come to be usable.
 func (d *Daemon) revive() {
 	for _, s := range d.table.all() {
-		s.mu.Lock()
-		d.note(s, d.reviveOne(s))
-		d.table.leave(s)
+		d.reviveOne(s)
 	}
 }
 
-func (d *Daemon) reviveOne(s *session) error {
+func (d *Daemon) reviveOne(s *session) {
+	s.mu.Lock()
+	defer d.table.leave(s)
+	d.note(s, d.serveAgain(s))
+}
+
+// revivePause is how long a session waits that ended by a fault of its own, so
+// that a container that makes it end all the time has no daemon to itself.
+const revivePause = time.Second
+
+// sessionEnded is told of a session that the pool serves no more, because of its
+// sockets: root inside can end them (SOCK_DESTROY of linux/sock_diag.h). It is
+// refused until it is served again, by new ones.
+func (d *Daemon) sessionEnded(id string, err error) {
+	d.log.Error("the proxy gave a session up", "session", id, "error", err)
+	go func() {
+		s, err := d.sessionNamed(id)
+		if err != nil {
+			return // over meanwhile
+		}
+		s.mu.Lock()
+		err = d.silence(s)
+		d.table.leave(s)
+		if err != nil {
+			d.log.Warn("close sockets of a session", "session", id, "error", err)
+		}
+		select {
+		case <-time.After(revivePause):
+			d.reviveOne(s)
+		case <-d.closing:
+		}
+	}()
+}
+
+func (d *Daemon) serveAgain(s *session) error {
 	pool, err := d.keeper.current()
 	if err != nil || !s.live || s.stopped || s.served == pool {
 		return err
 	}
-	if s.listeners == nil { // never got so far
+	if s.listeners == nil {
 		return d.takeOver(s, d.table.parts(s.cookie), nil)
 	}
 	p, err := d.usableStill(s.policy)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,9 +28,10 @@ type saved struct {
 	Started    time.Time      `json:"started"`
 	Stopped    bool           `json:"stopped,omitempty"`
 	HostLinks  []int          `json:"hostLinks,omitempty"` // where the guards are
+	Own        []netip.Addr   `json:"own,omitempty"`       // which addresses are the container's
 }
 
-const savedVersion = 1
+const savedVersion = 2
 
 // A container's id has no '@' in it, so the name can be read back.
 func (c *Config) savedPath(k api.Key) string {

@@ -5,7 +5,6 @@ package node
 import (
 	"errors"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -33,15 +32,20 @@ type session struct {
 	policy     string
 	sealed     bool
 	unfenced   bool
+	link       string // that a sealed one is given
 	hostname   string
 	started    time.Time
 	keys       []api.Key // of its attachments
 
 	namespace *netns.Namespace // nil: not found by the daemon after a restart
-	uplinks   []netns.Uplink
-	own       []netip.Addr
-	clsact    bool // its guards are filters: the kernel has no tcx
+	// What was there when its container had not begun, and what a runtime added,
+	// but nothing that root inside made of it later.
+	uplinks   []netns.Uplink // of a daemon before, their ends on the host alone
+	own       []netip.Addr   // that its packets may come from
+	clsact    bool           // its guards are filters: the kernel has no tcx
+	enforced  bool           // it is held, whoever serves it
 	listeners *sandbox.Listeners
+	steer     *bpf.Steer // nil: it has links
 	trail     *enforcer.Trail
 	served    *enforcer.Pool // which has it
 	undo      undo           // everything that was done for it
@@ -120,20 +124,6 @@ func (s *session) addresses() []netip.Prefix {
 		all = append(all, netip.PrefixFrom(netns.OwnAddr6, 128))
 	}
 	return all
-}
-
-// takeUplinks notes the links and every address that packets of the container
-// may come from: those that the kernel has, and those that the runtime said.
-func (s *session) takeUplinks(uplinks []netns.Uplink, said []netip.Prefix) {
-	s.uplinks = uplinks
-	for _, u := range uplinks {
-		said = append(slices.Clone(said), u.Addresses...)
-	}
-	for _, p := range said {
-		if a := p.Addr().Unmap(); !slices.Contains(s.own, a) {
-			s.own = append(s.own, a)
-		}
-	}
 }
 
 // lifeRecord is of a session's beginning or end.

@@ -115,6 +115,9 @@ func (t *table) leave(s *session) {
 	s.dead = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.sessions[s.cookie] != s {
+		return // the namespace has another one by now
+	}
 	delete(t.sessions, s.cookie)
 	delete(t.ids, s.cookie)
 	delete(t.troubles, s.cookie)

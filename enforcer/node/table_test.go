@@ -66,6 +66,22 @@ func TestADeadSessionIsNobodys(t *testing.T) {
 	}
 }
 
+// Who had to wait for a session that is over takes nothing from the one that its
+// namespace has since.
+func TestADeadSessionIsLeftAlone(t *testing.T) {
+	table := newTable()
+	first := table.enter(7)
+	table.leave(first)
+	second := table.enter(7)
+	second.live = true
+	table.leave(second)
+	first.mu.Lock()
+	table.leave(first)
+	if table.of(7) != second {
+		t.Error("the session that lives is forgotten")
+	}
+}
+
 func TestErrorsAreToldByWhatTheyWrap(t *testing.T) {
 	for code, err := range map[string]error{
 		api.CodeHostNetwork:  netns.ErrHostNetwork,

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
+	"github.com/phantom-ns/phantom-ns/netns"
+)
+
+// look notes how a namespace is linked, before its container begins. Every
+// address that it has then is its own, and those that the runtime says.
+func (s *session) look(said []netip.Prefix) error {
+	uplinks, err := s.namespace.Uplinks()
+	if err != nil {
+		return err
+	}
+	if len(uplinks) == 0 {
+		return errNoUplink
+	}
+	s.takeUplinks(uplinks, append(slices.Clone(said), addresses(uplinks)...))
+	return checkUplinks(uplinks, s.unfenced)
+}
+
+// checkUplinks refuses what could not be held.
+func checkUplinks(uplinks []netns.Uplink, unfenced bool) error {
+	for _, u := range uplinks {
+		if u.HostIndex == 0 && !unfenced {
+			return fmt.Errorf("interface %q, a %s: %w", u.Name, u.Kind, errUnfenced)
+		}
+	}
+	return nil
+}
+
+// takeUplinks adds links, and addresses that packets of the container may come
+// from.
+func (s *session) takeUplinks(uplinks []netns.Uplink, own []netip.Prefix) {
+	s.uplinks = append(slices.Clone(s.uplinks), uplinks...)
+	s.own = slices.Clone(s.own)
+	for _, p := range own {
+		if a := p.Addr().Unmap(); !slices.Contains(s.own, a) {
+			s.own = append(s.own, a)
+		}
+	}
+}
+
+func addresses(uplinks []netns.Uplink) (all []netip.Prefix) {
+	for _, u := range uplinks {
+		all = append(all, u.Addresses...)
+	}
+	return all
+}
+
+// join adds an interface to the session that the namespace has. One that is
+// refused is stopped: its container may run already (podman network connect).
+func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy) error {
+	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
+		return errForeignPolicy
+	}
+	if s.listeners == nil { // never taken over
+		return refuse(api.CodeBroken, "%w", errNotServed)
+	}
+	if s.sealed {
+		return s.namespace.AddName(a.Interface)
+	}
+	uplinks, err := s.namespace.Uplinks()
+	if err != nil {
+		return err
+	}
+	added := s.unknown(uplinks, a.Interface)
+	if err := d.widen(s, a, p, added); err != nil {
+		return errors.Join(err, s.cut(added))
+	}
+	return nil
+}
+
+// unknown lists the links that the session does not hold. Root inside makes
+// links of its own, which lead nowhere: of those without an end on the host
+// only the one that is asked about counts.
+func (s *session) unknown(uplinks []netns.Uplink, asked string) []netns.Uplink {
+	return slices.DeleteFunc(slices.Clone(uplinks), func(u netns.Uplink) bool {
+		return u.HostIndex == 0 && u.Name != asked || slices.ContainsFunc(s.uplinks, func(known netns.Uplink) bool {
+			return known.Index == u.Index || known.HostIndex != 0 && known.HostIndex == u.HostIndex
+		})
+	})
+}
+
+// widen holds links that the container got beside those that it has. By now root
+// inside may have taken any address: where the runtime says which are its own,
+// no other is.
+func (d *Daemon) widen(s *session, a api.Attachment, p *nodePolicy, added []netns.Uplink) error {
+	if s.unfenced && !a.Unfenced { // the stricter of both counts
+		return errUnfenced
+	}
+	if err := checkUplinks(added, s.unfenced); err != nil {
+		return err
+	}
+	own := a.Addresses
+	if len(own) == 0 {
+		own = addresses(added)
+	}
+	uplinks, before := s.uplinks, s.own
+	s.takeUplinks(added, own)
+	err := d.programs.SetSession(s.cookie, s.entry(p.rules.Declared()))
+	if err == nil {
+		err = d.guard(s, added)
+	}
+	if err != nil {
+		s.uplinks, s.own = uplinks, before
+	}
+	return err
+}
