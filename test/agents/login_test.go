@@ -17,6 +17,12 @@ import (
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
+// Where the tools keep their logins.
+const (
+	claudeFile = rig.Home + "/.claude/.credentials.json"
+	codexFile  = rig.Home + "/.codex/auth.json"
+)
+
 // newLogin is a trial whose store has the login that a tool keeps in file. The
 // tool's user still has the file.
 func newLogin(t *testing.T, name, file, key string, text string) *trial {
@@ -38,11 +44,11 @@ func newLogin(t *testing.T, name, file, key string, text string) *trial {
 // from where Claude Code keeps it.
 func TestClaudeCodeWithASubscription(t *testing.T) {
 	key := rig.CanaryOf(t, "sk-ant-oat01-", 108)
-	tr := newLogin(t, "claude", rig.Home+"/.claude/.credentials.json", key, fmt.Sprintf(
+	tr := newLogin(t, "claude", claudeFile, key, fmt.Sprintf(
 		`{"claudeAiOauth":{"accessToken":%q,"refreshToken":%q,"expiresAt":%d,"scopes":["user:inference","user:profile"],"subscriptionType":"max"}}`,
 		key, rig.CanaryOf(t, "sk-ant-ort01-", 108), time.Now().Add(time.Hour).UnixMilli()))
 	tr.serveAnthropic()
-	tr.answers(tr.start(rig.Session{Args: []string{"claude", "-p", "say pong"}}))
+	tr.stay(claudeFile, rig.Session{Args: []string{"claude", "-p", "say pong"}})
 }
 
 // TestCodexWithASubscription: the login of a ChatGPT subscription, imported from
@@ -55,7 +61,7 @@ func TestCodexWithASubscription(t *testing.T) {
 			time.Now().Add(time.Hour).Unix())) + "." + rig.CanaryOf(t, "sig", 86)
 	}
 	key := token()
-	tr := newLogin(t, "codex", rig.Home+"/.codex/auth.json", key, fmt.Sprintf(
+	tr := newLogin(t, "codex", codexFile, key, fmt.Sprintf(
 		`{"OPENAI_API_KEY":null,"tokens":{"id_token":%q,"access_token":%q,"refresh_token":%q,"account_id":"acc-42"},"last_refresh":%q}`,
 		token(), key, rig.CanaryOf(t, "rt_", 90), time.Now().UTC().Format(time.RFC3339)))
 	played := tr.upstream.OpenAI(key)
@@ -74,7 +80,19 @@ func TestCodexWithASubscription(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	}))
-	tr.answers(tr.start(rig.Session{Args: []string{"codex", "exec", "--skip-git-repo-check", "say pong"}}))
+	tr.stay(codexFile, rig.Session{Args: []string{"codex", "exec", "--skip-git-repo-check", "say pong"}})
+}
+
+// stay wants an answer with the stored login, and with the tool's own file in its
+// place.
+func (tr *trial) stay(file string, s rig.Session) {
+	tr.Helper()
+	tr.answers(tr.start(s))
+	if r := tr.world.Command(nil, "secret", "rm", tr.name); r.Exit != 0 {
+		tr.Fatal(r)
+	}
+	tr.declared = "credentials:\n  " + tr.name + ": {from: \"file:" + file + "\"}\n"
+	tr.answers(tr.start(s))
 }
 
 // answers wants upstream's answer and the token in nobody's reach. That the

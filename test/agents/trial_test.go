@@ -33,6 +33,7 @@ type trial struct {
 	name     string // of the credential
 	key      string
 	said     string // on standard error by the last [trial.run]
+	declared string // what the policy says of credentials
 }
 
 func newTrial(t *testing.T, c credential) *trial {
@@ -49,7 +50,7 @@ func newTrial(t *testing.T, c credential) *trial {
 	return tr
 }
 
-func (tr *trial) policy() string { return "version: 1\n" + tr.upstream.Hosts() }
+func (tr *trial) policy() string { return "version: 1\n" + tr.declared + tr.upstream.Hosts() }
 
 // start runs a session to its end and wants no packet beside it.
 func (tr *trial) start(s rig.Session) rig.Result {
