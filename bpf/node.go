@@ -31,6 +31,9 @@ const (
 // ErrNodeBusy is returned by [OpenNode] while another process has the directory open.
 var ErrNodeBusy = errors.New("another process holds the node's programs")
 
+// ErrNodeForeign is returned by [OpenNode] for a directory in which others than root could put or remove names.
+var ErrNodeForeign = errors.New("the directory is not root's alone")
+
 // node is what an [Object] has beyond its own life.
 type node struct {
 	dir  string
@@ -85,14 +88,9 @@ func lockNode(dir string) (*node, error) {
 	if err := checkBPFFS(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
-	for _, path := range []string{dir, filepath.Join(dir, linksDir), filepath.Join(dir, guardsDir)} {
-		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("make directory: %w", err)
-		}
-	}
-	lock, err := os.Open(dir)
+	lock, err := openNodeDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open directory: %w", err)
+		return nil, err
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
@@ -102,6 +100,38 @@ func lockNode(dir string) (*node, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return &node{dir: dir, lock: lock}, nil
+}
+
+// openNodeDir makes the directory, or opens it where root made it. A bpffs that is mounted without a mode lets everybody
+// make directories (01777 in kernel/bpf/inode.c), and whose the directory is could take the hooks away.
+func openNodeDir(dir string) (*os.File, error) {
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open directory: %w", err)
+	}
+	var stat unix.Stat_t
+	if err = unix.Fstat(int(lock.Fd()), &stat); err == nil && (stat.Uid != 0 || stat.Mode&0o022 != 0) {
+		err = ErrNodeForeign
+	}
+	for _, name := range []string{linksDir, guardsDir} {
+		if err == nil {
+			err = makeDir(filepath.Join(dir, name))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dir, err), lock.Close())
+	}
+	return lock, nil
+}
+
+func makeDir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	return nil
 }
 
 // unlock does not leave it to the close: a child that is about to execute may share the descriptor a moment longer.

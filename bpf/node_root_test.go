@@ -303,3 +303,31 @@ func TestNodeElsewhereIsRefused(t *testing.T) {
 	r.openNode(dir)
 	require(t, r.object.RemoveNode())
 }
+
+// P14: whoever is faster than the node where everybody may make directories would have its pins, and could take its
+// hooks away.
+func TestP14NodeInADirectoryOfOthersIsRefused(t *testing.T) {
+	if !hasNodes(t) {
+		return
+	}
+	cgroup := newCgroup(t)
+	for name, plant := range map[string]func(dir string) error{
+		"another's":   func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 65534, 65534)) },
+		"open to all": func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)) },
+		"a link": func(dir string) error {
+			return errors.Join(os.Mkdir(dir+"-own", 0o700), os.Symlink(dir+"-own", dir))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := nodeDir(t)
+			require(t, plant(dir))
+			object, err := OpenNode(dir, cgroup, 16)
+			if err == nil {
+				t.Error("opened")
+				require(t, object.RemoveNode())
+			} else if name != "a link" && !errors.Is(err, ErrNodeForeign) {
+				t.Errorf("refused with %v", err)
+			}
+		})
+	}
+}
