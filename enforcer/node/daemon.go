@@ -284,7 +284,7 @@ func (d *Daemon) openSockets() error {
 	}
 	d.server = d.newServer()
 	go func() {
-		if err := d.server.Serve(limit(l)); !errors.Is(err, http.ErrServerClosed) {
+		if err := d.server.Serve(limit(l, ofRoot)); !errors.Is(err, http.ErrServerClosed) {
 			d.fail(fmt.Errorf("serve %s: %w", l.Addr(), err))
 		}
 	}()

@@ -56,6 +56,12 @@ func isRoot(ctx context.Context) bool {
 	return ok && uid == 0
 }
 
+// ofRoot tells whether root's program is at the other end.
+func ofRoot(conn net.Conn) bool {
+	peer, err := credentials(conn)
+	return err == nil && peer.Uid == 0
+}
+
 func credentials(conn net.Conn) (peer *unix.Ucred, err error) {
 	unixConn, ok := conn.(syscall.Conn)
 	if !ok {

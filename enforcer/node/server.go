@@ -5,7 +5,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"time"
 
@@ -19,7 +18,6 @@ const (
 	writeTimeout   = api.ReloadTimeout + 10*time.Second
 	idleTimeout    = 10 * time.Second
 	maxHeaderBytes = 8 << 10
-	maxConnections = 512
 )
 
 func (d *Daemon) newServer() *http.Server {
@@ -97,41 +95,4 @@ func write(w http.ResponseWriter, said any, err error) {
 	w.WriteHeader(status)
 	// Who asked may have gone.
 	_ = json.NewEncoder(w).Encode(said)
-}
-
-// limited is a listener with so many connections at a time.
-type limited struct {
-	net.Listener
-	turns chan struct{}
-}
-
-func limit(l net.Listener) net.Listener {
-	return &limited{l, make(chan struct{}, maxConnections)}
-}
-
-// Accept waits in the kernel's queue for a turn.
-func (l *limited) Accept() (net.Conn, error) {
-	l.turns <- struct{}{}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.turns
-		return nil, err
-	}
-	return &turn{conn.(*net.UnixConn), l.turns, make(chan struct{}, 1)}, nil
-}
-
-type turn struct {
-	*net.UnixConn
-	turns chan struct{}
-	ended chan struct{}
-}
-
-// Close gives the turn back, once.
-func (t *turn) Close() error {
-	select {
-	case t.ended <- struct{}{}:
-		<-t.turns
-	default:
-	}
-	return t.UnixConn.Close()
 }
