@@ -22,9 +22,10 @@ import (
 var supported = protocol.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 // maxInput is what standard input may have in bytes. Kubernetes lets the
-// annotations of a pod have 256 KiB, which escaping can double; GC lists 110
-// bytes for each container of a network.
-const maxInput = 1<<20 - 1
+// annotations of a pod have 256 KiB, and each byte of them is six where JSON
+// escapes it (\u003c); GC lists 110 bytes for each container of a network. What
+// was too long could not be ended either, and would keep its address for ever.
+const maxInput = 2<<20 - 1
 
 // about is printed to whoever starts the plugin without a command.
 func about() string {

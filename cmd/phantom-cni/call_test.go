@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,8 +46,10 @@ func TestK3WhatIsWrongHasItsCode(t *testing.T) {
 		{"a list", invoke("ADD", "[]"), 6, ""},
 		{"null", invoke("ADD", "null"), 7, "network name"},
 		{"nested without end", invoke("ADD", strings.Repeat(`{"a":`, 100000)), 6, ""},
-		{"1 MiB", invoke("ADD", conf(`,"x":"`+strings.Repeat("x", 1<<20)+`"`)), 7, "too long"},
-		{"1 MiB of nothing", invoke("ADD", strings.Repeat(" ", 1<<20)), 7, "too long"},
+		{"1 MiB", invoke("ADD", conf(`,"x":"`+strings.Repeat("x", 1<<20)+`"`)), 2, "not supported"},
+		{"1 MiB of nothing", invoke("ADD", strings.Repeat(" ", 1<<20)), 6, ""},
+		{"2 MiB", invoke("ADD", conf(`,"x":"`+strings.Repeat("x", 2<<20)+`"`)), 7, "too long"},
+		{"2 MiB of nothing", invoke("ADD", strings.Repeat(" ", 2<<20)), 7, "too long"},
 		{"NUL in the policy", invoke("ADD", conf(`,"policy":"we\u0000b"`)), 7, `we\x00b`},
 		{"no network", invoke("ADD", `{"cniVersion":"1.1.0","type":"phantom-cni"}`), 7, "network name"},
 		{"network of another folder", invoke("ADD", `{"cniVersion":"1.1.0","name":"../x","type":"phantom-cni"}`), 7, "network name"},
@@ -139,15 +142,25 @@ func TestK2WithoutADaemon(t *testing.T) {
 		}
 	}
 	for name, call := range map[string]invocation{
-		"as it was added":              invoke("DEL", good),
-		"without a namespace":          invoke("DEL", good).with("CNI_NETNS", ""),
-		"with a configuration changed": invoke("DEL", d.configuration("1.1.0", `,"polcy":"web"`)),
-		"of a name that none can have": invoke("DEL", good).with("CNI_CONTAINERID", strings.Repeat("a", 4096)),
+		"as it was added":                invoke("DEL", good),
+		"without a namespace":            invoke("DEL", good).with("CNI_NETNS", ""),
+		"with a configuration changed":   invoke("DEL", d.configuration("1.1.0", `,"polcy":"web"`)),
+		"with all that may be annotated": invoke("DEL", d.configuration("1.1.0", annotated(strings.Repeat("<", 256<<10)))),
+		"of a name that none can have":   invoke("DEL", good).with("CNI_CONTAINERID", strings.Repeat("a", 4096)),
 	} {
 		if a := call.run(t); a != (answer{}) {
 			t.Errorf("DEL %s: %+v", name, a)
 		}
 	}
+}
+
+// annotated is a pod's annotation, as a runtime that is written in Go hands it on.
+func annotated(value string) string {
+	data, err := json.Marshal(map[string]map[string]string{"io.kubernetes.cri.pod-annotations": {"other": value}})
+	if err != nil {
+		panic(err)
+	}
+	return `,"runtimeConfig":` + string(data)
 }
 
 // A daemon that takes a call and says nothing may hold the container still.
