@@ -71,7 +71,7 @@ var hints = []struct {
 	{secret.ErrEmpty, "the source printed nothing; look at it by hand"},
 	{secret.ErrLocked, "unlock the keyring in the desktop session first"},
 	{secret.ErrUnset, "export it in the shell you call sudo from, or store the credential: sudo phantom-ns secret set NAME"},
-	{secret.ErrUnsafe, "give the file to one owner and close it to others: chmod 600"},
+	{secret.ErrUnsafe, "chown and chmod what is named, so that nobody else can change it, or read what is secret"},
 	{secret.ErrNewline, "store the credential alone, on one line"},
 	{secret.ErrShort, "check that the source gives the whole credential"},
 	{secret.ErrNoKey, "restore the key file from a backup, or remove the store and set the credentials again"},
@@ -89,14 +89,19 @@ var stageHints = map[sandbox.Stage]string{
 // refused that this program always makes.
 const setupHint = "sudo phantom-ns doctor tries each thing that a session needs and says what this machine lacks"
 
-// fileHint is about a file that was named and could not be read.
+// fileHint is about a file that was named and could not be read, by us or by a
+// helper.
 func fileHint(err error) string {
 	var path *fs.PathError
+	var refusal *secret.Refusal
 	switch {
+	case errors.As(err, &refusal):
 	case !errors.As(err, &path):
 		return ""
 	case strings.HasPrefix(path.Path, "/proc/"), strings.HasPrefix(path.Path, "/sys/"), strings.HasPrefix(path.Path, enforcer.StateDir):
 		return "" // ours, and named by nobody
+	}
+	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file and who may read it"
 	case errors.Is(err, fs.ErrNotExist):
