@@ -75,7 +75,7 @@ fuzz:
 	bash test/fuzz.sh $(FUZZTIME)
 
 soak: build
-	go test -tags $(TAGS),soak -count 1 -timeout 60m ./test/soak/...
+	SOAK_SESSIONS=10000 SOAK_SECONDS=1200 go test -tags $(TAGS),root -count 1 -timeout 3h ./test/soak
 	go test -tags $(TAGS),soak -count 1 -timeout 60m -run EightGiB ./proxy
 	FAULT_ALL=1 $(MAKE) fault
 
