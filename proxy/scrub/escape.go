@@ -41,7 +41,7 @@ func (r reading) unit(src []byte) (c byte, width int, partial bool) {
 
 func (r reading) percentUnit(src []byte) (byte, int, bool) {
 	levels := 0
-	if r.percent > 1 {
+	if r.percent > 1 && len(src) > 1 && src[1] == '2' {
 		levels = maxPercent
 	}
 	i := 1

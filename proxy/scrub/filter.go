@@ -7,16 +7,18 @@ import (
 	"encoding/binary"
 )
 
-// The search looks at one block of four bytes in every stride. A match that
-// begins with MinLength unescaped characters holds such a block whole,
-// wherever it begins. Any other match has an escape or a line break among its
-// first bytes: those are looked for by themselves.
+// A match either begins with lead characters that are written as themselves,
+// or has its first escape or line break among them.
+//
+// The first kind is found by probes: of one block in every stride such a match
+// holds one whole, wherever it begins, and the block a block's width before or
+// behind that one too. The second kind is found by its mark, the escape or line
+// break: a whole block of characters follows on that, as a match is longer than
+// lead and block together.
 const (
 	block  = 4
-	stride = MinLength - block + 1
-	// reach is how far behind the beginning of a match its first escape or LF
-	// can be; LF may follow on a CR.
-	reach = MinLength
+	lead   = MinLength - block + 1
+	stride = lead - block + 1
 
 	hashBits = 17 // of the set of blocks: 16 KiB, half of a small L1 cache
 )
@@ -26,9 +28,9 @@ const (
 type filter struct {
 	blocks [1 << (hashBits - 6)]uint64 // hashes of blocks of the first characters
 	first  pairSet                     // of two bytes that a pattern begins with
-	within pairSet                     // of two characters side by side in the first ones
-	follow [256]uint8                  // which marks matter before this byte: bits by index in marks
-	member [256]bool                   // first characters
+	before [256]uint8                  // which marks matter behind this byte: bits as in marks
+	behind [256]uint8                  // and which before it
+	member [256]bool                   // characters of blocks and line breaks
 	odd    bool                        // a credential has an escape character itself
 }
 
@@ -36,10 +38,12 @@ type filter struct {
 // ratio, which spreads neighbours (Knuth, volume 3, section 6.4).
 func hash(v uint32) uint32 { return v * 0x9e3779b1 >> (32 - hashBits) }
 
-func (f *filter) hasBlock(b []byte) bool {
-	h := hash(binary.LittleEndian.Uint32(b))
+func (f *filter) has(v uint32) bool {
+	h := hash(v)
 	return f.blocks[h>>6]>>(h&63)&1 != 0
 }
+
+func (f *filter) hasBlock(b []byte) bool { return f.has(binary.LittleEndian.Uint32(b)) }
 
 type pairSet [1 << 10]uint64
 
@@ -59,20 +63,17 @@ func (p *pairSet) add(c byte, next []byte) {
 
 // add takes a pattern up.
 func (f *filter) add(p *pattern) {
-	// What follows on a line break is looked up too: up to reach, and the block
-	// behind it.
-	chars := make([][]byte, min(reach+block, len(p.values)))
+	// The last place of a mark is behind lead characters, where a line break
+	// can have its LF.
+	chars := make([][]byte, min(lead+block, len(p.values)))
 	for i := range chars {
 		chars[i] = p.chars(i)
+		for _, c := range chars[i] {
+			f.member[c] = true
+		}
 	}
 	for i := 0; i+block <= len(chars); i++ {
 		f.addBlocks(chars[i:i+block], 0, 0)
-	}
-	for i := 0; i <= reach && i < len(chars); i++ {
-		for _, c := range chars[i] {
-			f.member[c] = true
-			f.within.add(c, chars[min(i+1, len(chars)-1)])
-		}
 	}
 	for _, c := range chars[0] {
 		f.first.add(c, chars[1])
@@ -105,112 +106,39 @@ func (f *filter) finish() {
 			f.first.add(c, all)
 		}
 	}
+	f.member['\r'], f.member['\n'] = true, true
 	f.addFollowers()
 }
 
-// addFollowers says before which bytes a mark begins an escape that matters.
+// addFollowers says before which bytes a mark begins an escape that matters, or
+// a line break.
 func (f *filter) addFollowers() {
 	for c := range 256 {
 		short := shortEscapes[c]
-		matters := [...]bool{
-			nibbles[c] != invalid,
-			c == '\\' || c == 'u' || c == 'x' || short == '\r' || short == '\n' || f.member[short],
-			c == '#' || c == 'a' || c == 'l' || c == 'g' || c == 'q',
+		matters := map[byte]bool{
+			'%':  nibbles[c] != invalid,
+			'\\': c == '\\' || c == 'u' || c == 'x' || f.member[short],
+			'&':  c == '#' || f.named(byte(c)),
+			'\n': c == ' ' || c == '\t' || escapes[c] || sextets[c] != invalid,
 		}
-		for i, m := range matters {
+		for mark, m := range matters {
 			if m || f.odd {
-				f.follow[c] |= 1 << i
+				f.behind[c] |= marks[mark]
 			}
 		}
-	}
-}
-
-// marks are the bytes by which the other matches are found.
-const marks = "%\\&\n"
-
-// cursor finds the next mark.
-type cursor struct {
-	at    [len(marks)]int // the next of each, len(buf) for none
-	fresh bool
-}
-
-// next returns the first mark at from or behind it that matters before what
-// follows it, or len(buf).
-func (c *cursor) next(buf []byte, from int, f *filter) int {
-	first := len(buf)
-	for i := range c.at {
-		if c.at[i] < from || !c.fresh {
-			if marks[i] == '\n' {
-				c.at[i] = seekBreak(buf, from, f)
-			} else {
-				c.at[i] = seek(buf, from, marks[i], 1<<i, f)
-			}
-		}
-		first = min(first, c.at[i])
-	}
-	c.fresh = true
-	return first
-}
-
-func seek(buf []byte, from int, mark byte, bit uint8, f *filter) int {
-	for {
-		i := bytes.IndexByte(buf[from:], mark)
-		if i < 0 {
-			return len(buf)
-		}
-		from += i + 1
-		if from == len(buf) || f.follow[buf[from]]&bit != 0 {
-			return from - 1
+		f.before[c] = marks['%'] | marks['\\'] | marks['&']
+		if f.member[c] {
+			f.before[c] |= marks['\n']
 		}
 	}
 }
 
-// seekBreak is seek for LF, which text is full of: it asks one question that
-// the processor can foresee the answer of.
-func seekBreak(buf []byte, from int, f *filter) int {
-	for {
-		i := bytes.IndexByte(buf[from:], '\n')
-		if i < 0 {
-			return len(buf)
-		}
-		from += i + 1
-		if len(buf)-from < block {
-			return from - 1
-		}
-		rest := buf[from : from+block : from+block]
-		h := hash(binary.LittleEndian.Uint32(rest))
-		odd := opens[rest[0]] | interrupts[rest[1]] | interrupts[rest[2]] | interrupts[rest[3]]
-		if uint8(f.blocks[h>>6]>>(h&63)&1)|odd != 0 && f.goesOn(buf[from:]) {
-			return from - 1
+// named reports whether the name of an entity that matters begins with c.
+func (f *filter) named(c byte) bool {
+	for _, e := range entityNames {
+		if e.name[0] == c && f.member[e.c] {
+			return true
 		}
 	}
-}
-
-// goesOn reports whether rest, which stands behind LF, may go on with base64.
-func (f *filter) goesOn(rest []byte) bool {
-	for i := 0; i < maxIndent && len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t'); i++ {
-		rest = rest[1:]
-	}
-	if len(rest) < block {
-		return true
-	}
-	if sextets[rest[0]] == invalid {
-		c, _, partial := deepest.unit(rest)
-		return partial || sextets[c] != invalid || c == ' ' || c == '\t'
-	}
-	return f.hasBlock(rest) || interrupted(rest)
-}
-
-// interrupts holds 1 for the bytes that stand in the way of a block of
-// characters, opens for those that one may follow on.
-var (
-	interrupts = [256]uint8{'%': 1, '\\': 1, '&': 1, '\r': 1, '\n': 1}
-	opens      = [256]uint8{'%': 1, '\\': 1, '&': 1, ' ': 1, '\t': 1}
-)
-
-// interrupted reports whether the block that rest begins with cannot be looked
-// up as it is.
-func interrupted(rest []byte) bool {
-	_ = rest[block-1]
-	return interrupts[rest[0]]|interrupts[rest[1]]|interrupts[rest[2]]|interrupts[rest[3]] != 0
+	return false
 }

@@ -22,9 +22,8 @@ type hit struct {
 func (s *search) next() hit {
 	for s.at < len(s.buf) {
 		mark := s.mark()
-		// Matches that begin before plain do so with a whole window and no mark
-		// in it.
-		plain := mark - reach
+		// Matches that begin before plain do so with lead characters as they are.
+		plain := mark - lead
 		for s.at < plain {
 			probe := s.probe(plain)
 			if h := s.visit(probe); h.pattern != nil || h.more {
@@ -45,13 +44,18 @@ func (s *search) probe(plain int) int {
 	for i := s.at + stride - 1; i < plain+stride-1; i += stride {
 		b := buf[i : i+block : i+block]
 		h := hash(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
-		if blocks[h>>6]>>(h&63)&1 != 0 {
+		if blocks[h>>6]>>(h&63)&1 != 0 && s.near(i) {
 			s.at = i - stride + 1
 			return i
 		}
 	}
 	s.at = plain
 	return plain - 1
+}
+
+// near reports whether a block beside the one at i is in the set, too.
+func (s *search) near(i int) bool {
+	return i >= block && s.hasBlock(s.buf[i-block:]) || len(s.buf) >= i+2*block && s.hasBlock(s.buf[i+block:])
 }
 
 // visit looks at each place up to and including to.
@@ -119,49 +123,4 @@ func (s *search) tryOne(h *hit, p *pattern, src []byte) {
 	if end > 0 && h.start+end > h.end {
 		h.pattern, h.end = p, h.start+end
 	}
-}
-
-// mark returns the next place where the first escape or line break of a match
-// may be, or len(buf).
-func (s *search) mark() int {
-	for from := s.at; ; from++ {
-		from = s.cursor.next(s.buf, from, &s.filter)
-		if from == len(s.buf) || s.matters(from) {
-			return from
-		}
-	}
-}
-
-// matters reports whether the mark at i may be in a match. The cursor has seen
-// to what an LF needs.
-func (s *search) matters(i int) bool {
-	if s.odd || s.buf[i] == '\n' {
-		return true
-	}
-	c, width, partial := deepest.unit(s.buf[i:])
-	rest := s.buf[i+width:]
-	switch {
-	case partial:
-		return !s.last
-	case width == 1:
-		return false
-	case c == '\n':
-		return s.goesOn(rest)
-	case c == '\r' && len(rest) > 0:
-		d, width, partial := deepest.unit(rest)
-		return partial || d == '\n' && s.goesOn(rest[width:])
-	case c == '\r':
-		return true
-	}
-	return s.member[c] && s.neighbours(c, i, rest)
-}
-
-// neighbours reports whether c, the escape at i, may be next to what stands
-// before it, which is then no escape, or to what follows it.
-func (s *search) neighbours(c byte, i int, rest []byte) bool {
-	if len(rest) == 0 || i > s.at && s.within.has(s.buf[i-1], c) {
-		return true
-	}
-	d, _, partial := deepest.unit(rest)
-	return partial || s.within.has(c, d)
 }
