@@ -18,6 +18,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer/console"
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
 )
 
 // besideRequest is a program to run beside the agent, with the person's streams.
@@ -28,18 +29,31 @@ type besideRequest struct {
 
 // RunBeside runs command in the running session id with exactly what its agent
 // has: user, cgroup, namespaces, filters, environment, working directory. It
-// returns the exit status, as a shell would say it.
+// returns the exit status, as a shell would say it. The log says that it was us.
 func RunBeside(id string, command []string, term string, person console.Person) (status int, err error) {
 	near, far, err := socketPair()
 	if err != nil {
 		return 0, err
 	}
 	defer far.Close()
-	if _, err := askSession(id, errand{Do: doExec}, far); err != nil {
+	if err := Introduce(id, far, Visitor{PID: uint32(os.Getpid()), UID: uint32(os.Getuid())}); err != nil {
 		near.Close()
 		return 0, err
 	}
 	return person.Attend(near, besideRequest{Command: command, Term: term})
+}
+
+// Introduce hands the socket of somebody who has said what they want (package
+// console) over to the running session id, which answers them from then on.
+func Introduce(id string, person *os.File, who Visitor) error {
+	_, err := askSession(id, errand{Do: doExec, Visitor: who}, person)
+	return err
+}
+
+// Visitor is the process that runs a program beside the agent, for the log.
+type Visitor struct {
+	PID uint32 `json:"pid"`
+	UID uint32 `json:"uid"`
 }
 
 // socketPair makes the two ends of a conversation with a person.
@@ -83,7 +97,7 @@ func asConversation(file *os.File) (*net.UnixConn, error) {
 
 // serveBeside runs one program for the person at the other end of conn. The
 // session ends it with itself.
-func (s *Session) serveBeside(conn *net.UnixConn) {
+func (s *Session) serveBeside(conn *net.UnixConn, who Visitor) {
 	defer conn.Close()
 	far, err := console.Accept(conn, 0)
 	if err != nil {
@@ -96,12 +110,17 @@ func (s *Session) serveBeside(conn *net.UnixConn) {
 		far.Fail(errors.Join(errBadRequest, err))
 		return
 	}
-	if !s.visitors.enter() {
+	if err := s.visitors.enter(); err != nil {
 		far.Streams.Close()
-		far.Fail(sandbox.ErrEnded)
+		far.Fail(err)
 		return
 	}
 	defer s.visitors.leave()
+	if err := s.recordVisit(who, request.Command[0]); err != nil {
+		far.Streams.Close()
+		far.Fail(err)
+		return
+	}
 	gone, left := context.WithCancel(context.Background())
 	defer left()
 	program := make(chan *sandbox.Program, 1)
@@ -117,25 +136,50 @@ func (s *Session) serveBeside(conn *net.UnixConn) {
 	far.Exit(status)
 }
 
+// recordVisit writes down who runs what, before it runs.
+func (s *Session) recordVisit(who Visitor, program string) error {
+	return s.trail.Record(audit.Record{
+		Kind: audit.KindSession, Verdict: audit.Allow, Reason: audit.ReasonExec,
+		PID: who.PID, UID: who.UID, Comm: lastElement(program),
+	})
+}
+
 // visitors are the people with programs beside the agent. The end of the
 // session waits until each has been told how theirs ended.
 type visitors struct {
 	mu     sync.Mutex
 	closed bool
+	count  int
 	inside sync.WaitGroup
 }
 
-// enter is false when the session ends.
-func (v *visitors) enter() bool {
+// visitorsLimit bounds programs at one time: each costs the supervisor some
+// seven descriptors, of which it has 1,024 at least.
+const visitorsLimit = 32
+
+var errCrowded = errors.New("too many programs run beside the agent")
+
+// enter refuses when the session ends, or is full.
+func (v *visitors) enter() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.closed {
-		v.inside.Add(1)
+	switch {
+	case v.closed:
+		return sandbox.ErrEnded
+	case v.count == visitorsLimit:
+		return errCrowded
 	}
-	return !v.closed
+	v.count++
+	v.inside.Add(1)
+	return nil
 }
 
-func (v *visitors) leave() { v.inside.Done() }
+func (v *visitors) leave() {
+	v.mu.Lock()
+	v.count--
+	v.mu.Unlock()
+	v.inside.Done()
+}
 
 // Close waits for all, whose programs have ended.
 func (v *visitors) Close() error {

@@ -29,7 +29,7 @@ import (
 //	{"do":"removed","names":["openai"]}   these were removed
 //	{"do":"info"}                         how it goes
 //	{"do":"stop","timeout":10000000000}   the agent is ended, after so many ns by force
-//	{"do":"exec"} and a socket            a program runs beside the agent; package console
+//	{"do":"exec","visitor":{…}} + socket  a program runs beside the agent; package console
 //	                                      draws what is said over the socket
 //	◀ {}, {"info":{…}} or {"error":"…"}
 const doorName = "door"
@@ -54,6 +54,7 @@ type errand struct {
 	Do      string        `json:"do"`
 	Names   []string      `json:"names,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"`
+	Visitor Visitor       `json:"visitor,omitzero"`
 
 	socket *os.File // of doExec
 }
@@ -129,19 +130,19 @@ func (s *Session) run(conn *net.UnixConn, said *outcome) error {
 	case doStop:
 		return s.stop(e.Timeout)
 	case doExec:
-		return s.openBeside(e.socket)
+		return s.openBeside(e.socket, e.Visitor)
 	}
 	return fmt.Errorf("unknown errand %q", e.Do)
 }
 
 // openBeside begins the conversation about a program.
-func (s *Session) openBeside(socket *os.File) error {
+func (s *Session) openBeside(socket *os.File, who Visitor) error {
 	if socket == nil {
 		return errNoConversation
 	}
 	person, err := asConversation(socket)
 	if err == nil {
-		go s.serveBeside(person)
+		go s.serveBeside(person, who)
 	}
 	return err
 }

@@ -179,7 +179,7 @@ func (s *Session) claim() (*cgroup, error) {
 	s.undo.push(group.Close)
 	s.group = group
 	s.state = state{
-		ID: s.id, PID: os.Getpid(), UID: s.config.User.UID,
+		ID: s.id, PID: os.Getpid(), UID: s.config.User.UID, Member: s.config.Member,
 		Command: s.config.Command[0], Cgroup: group.path, Started: time.Now().UTC(),
 	}
 	// The door first: who finds a name in the state has to be heard.

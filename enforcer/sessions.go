@@ -22,10 +22,21 @@ type Info struct {
 	Denied      uint64    `json:"denied"`      // denials of any kind
 }
 
-// Sessions are those that run, the oldest first. One that does not answer is
-// left out: it has ended, or is gc's.
-func Sessions() ([]Info, error) {
+// Everybody is whose sessions root sees.
+const Everybody = -1
+
+// sessionsOf are those that somebody may know of: Everybody's, or those that
+// the daemon began for the member who has the uid. What was begun with sudo is
+// root's, whoever its agent is.
+func sessionsOf(uid int) ([]state, error) {
 	running, err := runningSessions()
+	return slices.DeleteFunc(running, func(s state) bool { return uid != Everybody && (!s.Member || s.UID != uid) }), err
+}
+
+// Sessions are those that run, the oldest first, of Everybody or of one member.
+// One that does not answer is left out: it has ended, or is gc's.
+func Sessions(uid int) ([]Info, error) {
+	running, err := sessionsOf(uid)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -74,10 +85,10 @@ func (s *Session) info() *Info {
 // ErrAmbiguous is of the beginning of an id that several sessions share.
 var ErrAmbiguous = errors.New("more than one session begins so")
 
-// FindSession completes the beginning of an id. ErrNoSession and ErrAmbiguous
-// name the sessions that there are.
-func FindSession(prefix string) (string, error) {
-	running, err := runningSessions()
+// FindSession completes the beginning of an id, among the sessions of Everybody
+// or of one member. ErrNoSession and ErrAmbiguous name those that there are.
+func FindSession(prefix string, uid int) (string, error) {
+	running, err := sessionsOf(uid)
 	if err != nil {
 		return "", fmt.Errorf("find session: %w", err)
 	}

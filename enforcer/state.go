@@ -28,6 +28,7 @@ type state struct {
 	Cgroup  string    `json:"cgroup"`
 	Started time.Time `json:"started"`
 	Stored  []string  `json:"stored,omitempty"` // names in the store that the session uses, or may
+	Member  bool      `json:"member,omitempty"` // the daemon began it for UID
 }
 
 // stateDir is a session's own directory. Its lock is held for as long as the

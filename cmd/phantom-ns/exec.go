@@ -12,6 +12,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
 	"github.com/phantom-ns/phantom-ns/enforcer/console"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/members"
 )
 
 func (e *env) execCommand() *cobra.Command {
@@ -29,16 +30,16 @@ func (e *env) execCommand() *cobra.Command {
 }
 
 func (e *env) exec(session string, command []string) error {
-	if err := e.needRoot(); err != nil {
-		return err
-	}
 	if command[0] == "--" {
 		command = command[1:]
 	}
 	if len(command) == 0 {
 		return usageError{errNoCommand}
 	}
-	id, err := enforcer.FindSession(session)
+	if e.uid != 0 {
+		return e.askDaemon("exec", members.Request{Do: members.DoExec, Sessions: []string{session}, Command: command, Term: e.getenv("TERM")})
+	}
+	id, err := enforcer.FindSession(session, enforcer.Everybody)
 	if err != nil {
 		return fmt.Errorf("exec: %w", err)
 	}
@@ -63,7 +64,7 @@ func (e *env) person() (p console.Person, done func()) {
 
 // completeSession offers the ids of running sessions.
 func completeSession(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	running, err := enforcer.Sessions()
+	running, err := enforcer.Sessions(enforcer.Everybody)
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
 	}

@@ -34,9 +34,6 @@ func (e *env) psCommand() *cobra.Command {
 		Short: "List running sessions",
 		Args:  wanted(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			if err := e.needRoot(); err != nil {
-				return err
-			}
 			all, err := e.running()
 			if asJSON {
 				return orJSON(e, all, err)
@@ -51,18 +48,27 @@ func (e *env) psCommand() *cobra.Command {
 	return cmd
 }
 
-// running lists what runs on this machine.
+// running lists what runs on this machine, of a member's what is theirs.
 func (e *env) running() ([]listed, error) {
-	sessions, err := enforcer.Sessions()
+	if e.uid != 0 {
+		return e.membersOwn()
+	}
+	all, err := runs(enforcer.Everybody)
 	if err != nil {
 		return nil, err
 	}
-	var all []listed
+	attached, err := e.attachments()
+	return append(all, attached...), err
+}
+
+// runs lists sessions that were begun by run.
+func runs(uid int) ([]listed, error) {
+	sessions, err := enforcer.Sessions(uid)
+	all := []listed{}
 	for _, s := range sessions {
 		all = append(all, listed{Kind: "run", User: userName(s.UID), Info: s})
 	}
-	attached, err := e.attachments()
-	return append(all, attached...), err
+	return all, err
 }
 
 func userName(uid int) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/phantom-ns/phantom-ns/enforcer"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/members"
 )
 
 var (
@@ -36,15 +37,15 @@ func (e *env) stopCommand() *cobra.Command {
 
 // stop ends all at once. None, where one of the names is wrong.
 func (e *env) stop(names []string, timeout time.Duration) error {
-	if err := e.needRoot(); err != nil {
-		return err
-	}
-	if timeout < 0 || timeout > time.Hour {
+	if timeout < 0 || timeout > members.MaxTimeout {
 		return usageError{errBadTimeout}
+	}
+	if e.uid != 0 {
+		return e.askDaemon("stop", members.Request{Do: members.DoStop, Sessions: names, Timeout: timeout})
 	}
 	var ids []string
 	for _, name := range names {
-		id, err := enforcer.FindSession(name)
+		id, err := enforcer.FindSession(name, enforcer.Everybody)
 		if errors.Is(err, enforcer.ErrNoSession) {
 			stopped, failed := e.stopContainer(name)
 			if failed != nil {
@@ -59,6 +60,10 @@ func (e *env) stop(names []string, timeout time.Duration) error {
 		}
 		ids = append(ids, id)
 	}
+	return stopAll(ids, timeout)
+}
+
+func stopAll(ids []string, timeout time.Duration) error {
 	stopped := make(chan error)
 	for _, id := range ids {
 		go func() { stopped <- enforcer.StopSession(id, timeout) }()

@@ -30,8 +30,9 @@ var (
 	errProfileFixed      = errors.New("the policy names another profile")
 )
 
-// supervisorMain supervises the session of a member, who is at the other end of
-// the socket. It never returns.
+// supervisorMain does what a member wants, who is at the other end of the
+// socket: it supervises their session, or deals with others of theirs. It never
+// returns.
 func supervisorMain() {
 	runtime.LockOSThread() // as in main
 	if err := supervise(); err != nil {
@@ -57,13 +58,26 @@ func supervise() error {
 	if err != nil {
 		return err
 	}
-	far, err := console.Accept(conn, 1)
-	if err != nil {
-		return err
+	request, err := readRequest(conn)
+	if err == nil && request.Do == members.DoExec {
+		if err = introduce(conn, request, peer); err == nil {
+			return nil // the session speaks to the member now
+		}
+	}
+	more := 0
+	if request.Do == members.DoRun {
+		more = 1
+	}
+	far, refused := console.Accept(conn, more)
+	if refused != nil {
+		return errors.Join(err, refused)
 	}
 	defer far.Close()
 	e, said := newSupervisorEnv(far)
-	if err := e.supervise(far, int(peer.Uid)); err != nil {
+	if err == nil {
+		err = e.serveMember(far, request, int(peer.Uid))
+	}
+	if err != nil {
 		e.complain(err)
 		e.status = exitStatus(err)
 	}
@@ -97,11 +111,7 @@ func newSupervisorEnv(far *console.Far) (e *env, said func()) {
 }
 
 // supervise runs the session of uid. The member's death ends it.
-func (e *env) supervise(far *console.Far, uid int) error {
-	request, err := members.ParseRequest(far.Request)
-	if err != nil {
-		return err
-	}
+func (e *env) supervise(far *console.Far, request members.Request, uid int) error {
 	config, err := e.memberConfig(request, far, uid)
 	if err != nil {
 		return err

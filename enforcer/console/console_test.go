@@ -5,6 +5,7 @@ package console
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -94,6 +95,34 @@ func supervise(conn *net.UnixConn) error {
 	far.Tell("bye")
 	far.Exit(42)
 	return errors.Join(must, far.Streams.Close())
+}
+
+// Who looks at a request leaves it, and everything that came with it, to whom
+// the socket is handed.
+func TestPeekLeavesTheRequest(t *testing.T) {
+	near, conn := conversation(t)
+	in, out, err := os.Pipe()
+	must(t, err)
+	_, err = out.WriteString("key")
+	must(t, err)
+	out.Close()
+	supervised := make(chan error, 1)
+	go func() {
+		for range 2 {
+			if text, err := Peek(conn); err != nil || string(text) != `{"a":"b"}` {
+				supervised <- fmt.Errorf("saw %s, %w", text, err)
+				return
+			}
+		}
+		supervised <- supervise(conn)
+	}()
+	signals := make(chan os.Signal, 1)
+	signals <- unix.SIGTERM
+	p := Person{Stdin: in, Signals: signals, Tell: func(string) {}}
+	if status, err := p.Attend(near, map[string]string{"a": "b"}, null(t)); status != 42 || err != nil {
+		t.Errorf("ended with %d, %v", status, err)
+	}
+	must(t, <-supervised)
 }
 
 // What init refused is the same error on the other side.
@@ -186,6 +215,7 @@ func TestHostileHello(t *testing.T) {
 			near, conn := conversation(t)
 			before := descriptors(t)
 			must(t, send(near, message{Kind: c.kind}, c.files...))
+			_, _ = Peek(conn) // it may look well from outside
 			if _, err := Accept(conn, 0); err == nil {
 				t.Error("it was accepted")
 			}

@@ -60,6 +60,36 @@ func Accept(conn *net.UnixConn, more int) (*Far, error) {
 	}, nil
 }
 
+// Peek returns the request in the first message of a person's and leaves the
+// message where it is: whoever is given the socket reads it.
+func Peek(conn *net.UnixConn) (json.RawMessage, error) {
+	conn.SetReadDeadline(time.Now().Add(helloDeadline))
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("look at request: %w", err)
+	}
+	control := make([]byte, unix.CmsgSpace(4*fdLimit))
+	var n int
+	var inner error
+	err = raw.Read(func(fd uintptr) bool {
+		_, n, _, _, inner = unix.Recvmsg(int(fd), nil, control, unix.MSG_PEEK|unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		return !errors.Is(inner, unix.EAGAIN)
+	})
+	if err := errors.Join(err, inner); err != nil {
+		return nil, fmt.Errorf("look at request: %w", err)
+	}
+	files, err := rights(control[:n])
+	defer closeAll(files)
+	if err == nil && len(files) == 0 {
+		err = errHostile
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at request: %w", err)
+	}
+	h, err := unseal(files[0])
+	return h.Request, err
+}
+
 // check refuses a terminal in no place, or twice in one.
 func check(t *sandbox.Terminal) error {
 	if t == nil {

@@ -100,6 +100,7 @@ const (
 	ReasonSessionEnd   Reason = "session_end"
 	ReasonKeyAtRest    Reason = "key_at_rest"
 	ReasonReload       Reason = "reload"
+	ReasonExec         Reason = "exec"
 )
 
 // Entry is one line of the list of reasons.
@@ -191,6 +192,7 @@ var reasons = [...]Entry{
 	{ReasonSessionEnd, "the session ended and its audit is complete"},
 	{ReasonKeyAtRest, "a real credential was found where the agent can read"},
 	{ReasonReload, "the session's policy or credentials were replaced"},
+	{ReasonExec, "somebody ran a program beside the agent; pid and uid are theirs"},
 }
 
 var known = func() map[Reason]struct{} {

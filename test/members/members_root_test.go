@@ -266,9 +266,15 @@ func (n *node) running() (ids []string) {
 // wait starts an agent that waits, and returns when it does.
 func (n *node) wait(s rig.Session, script string) *rig.Process {
 	n.t.Helper()
+	return n.untilReady(s, func(s rig.Session) *rig.Process { return n.ask(member, s, "sh", "-c", script) })
+}
+
+// untilReady starts an agent and returns when it says that it is ready.
+func (n *node) untilReady(s rig.Session, start func(rig.Session) *rig.Process) *rig.Process {
+	n.t.Helper()
 	out, in := io.Pipe()
 	s.Stdout = in
-	p := n.ask(member, s, "sh", "-c", script)
+	p := start(s)
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		n.t.Fatalf("the agent wrote %q: %v", line, err)
 	}

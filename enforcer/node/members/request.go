@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,10 +20,22 @@ import (
 // Policies is the folder of the policies that a member may name.
 const Policies = "/etc/phantom-ns/policies"
 
-// Request is a session that a member wants. Its working directory comes beside
-// it, as a descriptor.
+// What a member may want.
+const (
+	DoRun  = ""     // a session; its working directory comes beside it, as a descriptor
+	DoExec = "exec" // a program in one of theirs, which answers itself
+	DoList = "ps"   // to know theirs, as JSON on stdout
+	DoStop = "stop" // an end of theirs
+)
+
+// Request is what a member wants.
 type Request struct {
-	Command []string
+	Do       string        `json:",omitempty"`
+	Sessions []string      `json:",omitempty"` // of exec, one, and stop: the beginnings of ids
+	Timeout  time.Duration `json:",omitempty"` // of stop
+	Term     string        `json:",omitempty"` // of exec: TERM of the member's terminal
+
+	Command []string // of run and exec
 	Env     []string // the member's
 
 	Policy  string // a name; "": the administrator's default
@@ -44,7 +57,7 @@ const bytesLimit = 1 << 20
 
 // What a member may not ask for.
 var (
-	ErrBadRequest = errors.New("not a request for a session")
+	ErrBadRequest = errors.New("not a request of a member's")
 	ErrOwnPolicy  = errors.New("members run with the administrator's policies, by name")
 	ErrWidens     = errors.New("members do not widen the administrator's policy")
 	ErrOtherUser  = errors.New("members run agents as themselves")
@@ -56,8 +69,8 @@ func ParseRequest(text json.RawMessage) (r Request, err error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	if len(r.Command) == 0 {
-		return r, fmt.Errorf("%w: no command", ErrBadRequest)
+	if err := r.checkShape(); err != nil {
+		return r, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	for _, list := range [][]string{r.Command, r.Env, r.Write} {
 		total := 0
@@ -72,6 +85,28 @@ func ParseRequest(text json.RawMessage) (r Request, err error) {
 		}
 	}
 	return r, nil
+}
+
+// maxSessions is how many a member may name at once: as many as they may have.
+const maxSessions = sessionsOfOne
+
+// MaxTimeout is how long an agent may be given to end.
+const MaxTimeout = time.Hour
+
+// checkShape holds that there is what the errand needs.
+func (r Request) checkShape() error {
+	ends, enters := r.Do == DoStop, r.Do == DoExec
+	switch {
+	case !ends && !enters && r.Do != DoRun && r.Do != DoList:
+		return fmt.Errorf("nothing is called %.20q", r.Do)
+	case (r.Do == DoRun || enters) && len(r.Command) == 0:
+		return errors.New("no command")
+	case enters && len(r.Sessions) != 1, ends && (len(r.Sessions) == 0 || len(r.Sessions) > maxSessions):
+		return fmt.Errorf("%d sessions", len(r.Sessions))
+	case r.Timeout < 0 || r.Timeout > MaxTimeout:
+		return fmt.Errorf("%v to end", r.Timeout)
+	}
+	return nil
 }
 
 // Check refuses what would widen what the administrator's policy says. What a

@@ -28,6 +28,17 @@ func TestParseRequestBounds(t *testing.T) {
 		"long paths":       {Request{Command: []string{"sh"}, Write: []string{long}}, ErrBadRequest},
 		"zero byte":        {Request{Command: []string{"sh", "a\x00b"}}, ErrBadRequest},
 		"another type":     {[]string{"sh"}, ErrBadRequest},
+		"exec":             {Request{Do: DoExec, Sessions: []string{"7f"}, Command: []string{"sh"}}, nil},
+		"exec of nothing":  {Request{Do: DoExec, Sessions: []string{"7f"}}, ErrBadRequest},
+		"exec nowhere":     {Request{Do: DoExec, Command: []string{"sh"}}, ErrBadRequest},
+		"exec in two":      {Request{Do: DoExec, Sessions: []string{"7f", "8a"}, Command: []string{"sh"}}, ErrBadRequest},
+		"ps":               {Request{Do: DoList}, nil},
+		"stop":             {Request{Do: DoStop, Sessions: []string{"7f", "8a"}, Timeout: MaxTimeout}, nil},
+		"stop of nothing":  {Request{Do: DoStop}, ErrBadRequest},
+		"stop of many":     {Request{Do: DoStop, Sessions: make([]string, maxSessions+1)}, ErrBadRequest},
+		"stop for long":    {Request{Do: DoStop, Sessions: []string{"7f"}, Timeout: MaxTimeout + 1}, ErrBadRequest},
+		"stop before now":  {Request{Do: DoStop, Sessions: []string{"7f"}, Timeout: -1}, ErrBadRequest},
+		"another errand":   {Request{Do: "reload", Command: []string{"sh"}}, ErrBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text, err := json.Marshal(c.request)
