@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestMissingFeatureIsNamed(t *testing.T) {
+func TestO1MissingFeatureIsNamed(t *testing.T) {
 	broken := errors.New("broken")
 	list := []feature{
 		{"first", "5.1", func() error { return nil }},

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
@@ -87,6 +88,33 @@ func TestBadInputIsRefused(t *testing.T) {
 	}
 }
 
+// O3: a policy that says nothing, and none, let nothing through.
+func TestO3EmptyPoliciesAllowNothing(t *testing.T) {
+	w := rig.New(t)
+	upstream := rig.NewUpstream(t, w.Listen)
+	upstream.Serve("api.demo.test", upstream.Echo(""))
+	const script = "curl -fsS -o /dev/null https://api.demo.test/ && echo " + started
+	for name, policy := range map[string]string{
+		"none": "", "nothing": "version: 1\n", "empty lists": "version: 1\ncredentials: {}\negress: []\n",
+		"a place and no permission": "version: 1\n" + upstream.Hosts(),
+		"no request":                "version: 1\negress:\n  - {host: api.demo.test, allow: []}\n" + upstream.Hosts(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.Run(rig.Session{Policy: policy, Args: []string{"sh", "-c", script}})
+			if r.Exit == 0 || strings.Contains(r.Stdout, started) {
+				t.Errorf("got %v", r)
+			}
+		})
+	}
+	if seen := upstream.Exchanges(""); len(seen) > 0 {
+		t.Errorf("the upstream got %v", seen)
+	}
+	allowed := "version: 1\negress:\n  - host: api.demo.test\n" + upstream.Hosts()
+	if r := w.Run(rig.Session{Policy: allowed, Args: []string{"sh", "-c", script}}); r.Exit != 0 {
+		t.Errorf("a policy that allows it: %v", r)
+	}
+}
+
 func TestPolicyOfAnotherUserShowsNoLine(t *testing.T) {
 	w := rig.New(t)
 	const secret = "this-line-is-not-for-everyone"
@@ -120,7 +148,7 @@ func TestNotRootIsRefused(t *testing.T) {
 	}
 }
 
-func TestWithoutCgroup2IsRefused(t *testing.T) {
+func TestO1WithoutCgroup2IsRefused(t *testing.T) {
 	w := rig.New(t)
 	err := w.Do(func() error {
 		for {
@@ -144,20 +172,17 @@ func TestWithoutCgroup2IsRefused(t *testing.T) {
 
 // cgroup2Mount returns where the calling thread sees cgroup v2, or nothing.
 func cgroup2Mount() (string, error) {
-	data, err := os.ReadFile("/proc/thread-self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(data)) {
-		if place, source, ok := strings.Cut(line, " - "); ok && strings.HasPrefix(source, "cgroup2 ") {
-			return strings.Fields(place)[4], nil
+	mounts, err := mountinfo.Read()
+	for _, m := range mounts {
+		if m.Kind == "cgroup2" {
+			return m.Path, nil
 		}
 	}
-	return "", nil
+	return "", err
 }
 
 // The kernel itself tells a program of this personality that it is a 2.6.
-func TestKernelBelowTheFloorIsRefused(t *testing.T) {
+func TestO1KernelBelowTheFloorIsRefused(t *testing.T) {
 	w := rig.New(t)
 	const uname26 = 0x0020000 // UNAME26, linux/personality.h
 	var r rig.Result

@@ -12,7 +12,7 @@ import (
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
-func TestExitStatusIsTheAgents(t *testing.T) {
+func TestO7ExitStatusIsTheAgents(t *testing.T) {
 	w := rig.New(t)
 	tests := []struct {
 		name string
@@ -26,12 +26,16 @@ func TestExitStatusIsTheAgents(t *testing.T) {
 		{"terminated", []string{"sh", "-c", "kill -15 $$"}, 128 + 15},
 		{"flags of the command stay its own", []string{"sh", "-c", `exit "$1"`, "--policy", "7"}, 7},
 	}
+	before := rig.Snapshot(t)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			if r := w.Run(rig.Session{Args: test.args}); r.Exit != test.exit {
 				t.Errorf("want %d, got %v", test.exit, r)
 			}
 		})
+	}
+	if left := rig.Leftovers(t, before); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -5,6 +5,9 @@ package docs
 import (
 	"bytes"
 	"go/ast"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -41,6 +44,42 @@ func TestEveryPromiseIsHeld(t *testing.T) {
 			}
 			if !known[ref[1]][ref[2]] {
 				t.Errorf("%s: there is no %s in %s", p[1], ref[2], ref[1])
+			}
+		}
+	}
+}
+
+// The cases of an attacker's list that this project began with, by what they are
+// about, and how many there are: redirect, names, HTTP, credentials, processes
+// and host, sessions, load, operation, containers.
+var cases = map[string]int{"R": 14, "N": 10, "H": 10, "C": 12, "P": 15, "S": 5, "D": 11, "O": 10, "K": 7}
+
+// TestEveryCaseHasATest finds one that is named for each case, or a line of the
+// ways out of a session.
+func TestEveryCaseHasATest(t *testing.T) {
+	named := make(map[string]bool)
+	prefix := regexp.MustCompile(`(?m)^func (?:Test|Fuzz)([A-Z]\d+)[A-Z]`)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range prefix.FindAllStringSubmatch(string(text), -1) {
+			named[found[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(read(t, "test/escape/testdata/ways.txt")) {
+		id, _, _ := strings.Cut(line, " ")
+		named[id] = true
+	}
+	for about, count := range cases {
+		for i := range count {
+			if id := about + strconv.Itoa(i+1); !named[id] {
+				t.Errorf("no test is named for %s", id)
 			}
 		}
 	}

@@ -123,6 +123,40 @@ func (s *stage) write(to io.Writer, text string) {
 	s.must(err)
 }
 
+// TestO10EveryRequestHasOneRecord makes requests of both versions of HTTP at a
+// time, some of which are refused: each has one record, and what was allowed is
+// what came upstream.
+func TestO10EveryRequestHasOneRecord(t *testing.T) {
+	s := newStage(t, attempt(t))
+	const script = `for version in --http1.1 --http2; do
+curl -sS -Z $version -o /dev/null 'https://` + name + `/{read'$version'}[1-40]' &
+curl -sS -Z $version -o /dev/null -d x 'https://` + name + `/{write'$version'}[1-40]' &
+done; wait`
+	if r := s.world.Run(rig.Session{Policy: s.policy(""), Args: []string{"sh", "-c", script}}); r.Exit != 0 {
+		t.Fatalf("got %v", r)
+	}
+	records, came := make(map[string]int), make(map[string]int)
+	for _, r := range s.world.Audit() {
+		if r.Kind == audit.KindRequest {
+			records[string(r.Verdict)+" "+r.Path]++
+		}
+	}
+	for _, e := range s.upstream.Exchanges(name) {
+		came[e.Target]++
+	}
+	for _, version := range []string{"--http1.1", "--http2"} {
+		for i := range 40 {
+			read, write := fmt.Sprint("/read", version, i+1), fmt.Sprint("/write", version, i+1)
+			if records["allow "+read] != 1 || records["deny "+write] != 1 || came[read] != 1 || came[write] != 0 {
+				t.Errorf("%s: %d records, %d upstream; %s: %d, %d", read, records["allow "+read], came[read], write, records["deny "+write], came[write])
+			}
+		}
+	}
+	if len(records) != 160 || len(came) != 80 {
+		t.Errorf("%d kinds of records, %d of requests", len(records), len(came))
+	}
+}
+
 // TestRotatedLogIsWhole moves the log away while requests are made, again and
 // again: each has its record, in one file or the next, and the chain goes on.
 func TestRotatedLogIsWhole(t *testing.T) {
