@@ -51,20 +51,22 @@ func TestClaudeCodeWithASubscription(t *testing.T) {
 	tr.stay(claudeFile, rig.Session{Args: []string{"claude", "-p", "say pong"}})
 }
 
-// TestCodexWithASubscription: the login of a ChatGPT subscription, imported from
-// where Codex keeps it. In the session Codex reads the masked copy.
-func TestCodexWithASubscription(t *testing.T) {
+// chatGPT are the tokens of a ChatGPT subscription, as the service makes them.
+type chatGPT struct{ access, id, refresh string }
+
+func newChatGPT(t *testing.T) chatGPT {
 	part := base64.RawURLEncoding.EncodeToString
 	token := func() string {
 		return part([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." + part(fmt.Appendf(nil,
 			`{"exp":%d,"email":"me@x.test","https://api.openai.com/auth":{"chatgpt_account_id":"acc-42","chatgpt_plan_type":"plus","chatgpt_user_id":"u-1"}}`,
 			time.Now().Add(time.Hour).Unix())) + "." + rig.CanaryOf(t, "sig", 86)
 	}
-	key := token()
-	tr := newLogin(t, "codex", codexFile, key, fmt.Sprintf(
-		`{"OPENAI_API_KEY":null,"tokens":{"id_token":%q,"access_token":%q,"refresh_token":%q,"account_id":"acc-42"},"last_refresh":%q}`,
-		token(), key, rig.CanaryOf(t, "rt_", 90), time.Now().UTC().Format(time.RFC3339)))
-	played := tr.upstream.OpenAI(key)
+	return chatGPT{access: token(), id: token(), refresh: rig.CanaryOf(t, "rt_", 90)}
+}
+
+// serveChatGPT plays the subscription's own API.
+func (tr *trial) serveChatGPT() {
+	played := tr.upstream.OpenAI(tr.key)
 	tr.upstream.Serve("github.com", http.NotFoundHandler())
 	tr.upstream.Serve("chatgpt.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -80,7 +82,20 @@ func TestCodexWithASubscription(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	}))
-	tr.stay(codexFile, rig.Session{Args: []string{"codex", "exec", "--skip-git-repo-check", "say pong"}})
+}
+
+// codexSays asks Codex on its command line.
+var codexSays = rig.Session{Args: []string{"codex", "exec", "--skip-git-repo-check", "say pong"}}
+
+// TestCodexWithASubscription: the login of a ChatGPT subscription, imported from
+// where Codex keeps it. In the session Codex reads the masked copy.
+func TestCodexWithASubscription(t *testing.T) {
+	tokens := newChatGPT(t)
+	tr := newLogin(t, "codex", codexFile, tokens.access, fmt.Sprintf(
+		`{"OPENAI_API_KEY":null,"tokens":{"id_token":%q,"access_token":%q,"refresh_token":%q,"account_id":"acc-42"},"last_refresh":%q}`,
+		tokens.id, tokens.access, tokens.refresh, time.Now().UTC().Format(time.RFC3339)))
+	tr.serveChatGPT()
+	tr.stay(codexFile, codexSays)
 }
 
 // stay wants an answer with the stored login, and with the tool's own file in its
