@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/phantom-ns/phantom-ns/proxy/mint"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
@@ -80,6 +81,9 @@ func (e *env) secretSet(name, provider, file string, hosts []string, fd int) err
 		return err
 	}
 	e.say("stored %s, bound to %s", name, strings.Join(entry.Hosts, ", "))
+	if file != "" && policy.LoginOf(entry.Provider) != nil && mint.IsLogin(entry.Value) {
+		e.say("it is refreshed from here now, which ends the tool's own login in %s", file)
+	}
 	e.tellSessions(name, false)
 	return nil
 }

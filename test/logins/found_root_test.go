@@ -33,14 +33,14 @@ func TestLoginOnTheDiskIsFound(t *testing.T) {
 	if hits := rig.NewOracle(s.real...).Bytes("output", found.Bytes()); len(hits) > 0 {
 		t.Errorf("the login is not outside: %v", hits)
 	}
-	if r := s.world.Command(nil, "secret", "set", "claude", "--from-file", file); r.Exit != 0 {
+	if r := s.world.Command(nil, "secret", "set", "claude", "--from-file", file); r.Exit != 0 || !strings.HasSuffix(r.Stderr, "which ends the tool's own login in "+file+"\n") {
 		t.Fatalf("what the line says: %v", r)
 	}
 	if used := s.world.Run(session); strings.Contains(used.Stderr, line) || !strings.HasSuffix(used.Stdout, "200\n") {
 		t.Errorf("stored: %v", used)
 	}
 	for _, args := range [][]string{{"rm", "claude"}, {"set", "anthropic"}} {
-		if r := s.world.Command(strings.NewReader(rig.CanaryOf(t, "sk-ant-api03-", 108)), append([]string{"secret"}, args...)...); r.Exit != 0 {
+		if r := s.world.Command(strings.NewReader(rig.CanaryOf(t, "sk-ant-api03-", 108)), append([]string{"secret"}, args...)...); r.Exit != 0 || strings.Contains(r.Stderr, "login") {
 			t.Fatalf("%v: %v", args, r)
 		}
 	}
