@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os/user"
 	"strconv"
@@ -15,14 +16,16 @@ import (
 )
 
 // groupID returns the group that may reach the sockets; -1: root alone may. A
-// group that was asked for has to be there.
+// group that was asked for has to be there; of the usual one not even a file of
+// groups, which an image of static programs has none of.
 func groupID(name string) (int, error) {
 	asked := name != ""
 	if !asked {
 		name = Group
 	}
 	g, err := user.LookupGroup(name)
-	if unknown := user.UnknownGroupError(""); errors.As(err, &unknown) && !asked {
+	unknown := user.UnknownGroupError("")
+	if !asked && (errors.As(err, &unknown) || errors.Is(err, fs.ErrNotExist)) {
 		return -1, nil
 	}
 	if err != nil {
