@@ -191,15 +191,18 @@ func TestManifestsAreTheChart(t *testing.T) {
 	if had, err := os.ReadFile(path); err != nil || !bytes.Equal(had, []byte(text)) {
 		t.Errorf("%s is not what the chart says (%v): run with -update", path, err)
 	}
-	golden := filepath.Join("testdata", "full.yaml")
-	text = strings.Join(documents(t, full), "---\n")
-	if *update {
-		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+	// What test/cni/cri starts on a node.
+	for name, values := range map[string]string{"full": full, "uninstall": full + "uninstall: true\n"} {
+		golden := filepath.Join("testdata", name+".yaml")
+		text := strings.Join(documents(t, values), "---\n")
+		if *update {
+			if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if had, err := os.ReadFile(golden); err != nil || string(had) != text {
-		t.Errorf("%s is not what the chart says (%v): run with -update", golden, err)
+		if had, err := os.ReadFile(golden); err != nil || string(had) != text {
+			t.Errorf("%s is not what the chart says (%v): run with -update", golden, err)
+		}
 	}
 }
 
