@@ -35,6 +35,7 @@ type bed struct {
 	t        testing.TB
 	daemon   *rig.Node
 	upstream *rig.Upstream
+	key      string // the real one
 	scratch  string
 	mounts   string // the world's mount namespace
 	cgroup   string // the parent of every pod's
@@ -44,7 +45,22 @@ type bed struct {
 // host is the name that the policy of these tests is about.
 const host = "api.openai.com"
 
+// newBed makes one with a daemon of the test's own, and a containerd whose
+// paths are in the scratch.
 func newBed(t testing.TB) *bed {
+	t.Helper()
+	b := newWorld(t)
+	b.daemon = b.StartNode(map[string]string{
+		"web": fmt.Sprintf("version: 1\ncredentials:\n  openai:\n    from: %s\n%s", b.Secret("openai", b.key), b.upstream.Hosts()),
+	})
+	b.networks()
+	b.link(rig.Plugin(b.t), "bin/phantom-cni")
+	b.containerd(b.path("bin"), b.path("net"))
+	return b
+}
+
+// newWorld makes one in which no daemon runs yet.
+func newWorld(t testing.TB) *bed {
 	t.Helper()
 	if _, err := os.Stat(archive); err != nil {
 		t.Fatalf("run test/setup/install.sh containers: %v", err)
@@ -54,19 +70,17 @@ func newBed(t testing.TB) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(scratch) })
-	b := &bed{World: rig.New(t), t: t, scratch: scratch, cgroup: fmt.Sprintf("/phantom-ns-cri-%d", os.Getpid())}
+	b := &bed{World: rig.New(t), t: t, scratch: scratch, cgroup: fmt.Sprintf("/phantom-ns-cri-%d", os.Getpid()), key: rig.Canary(t, "sk-")}
 	b.do(func() error {
 		b.mounts, err = os.Readlink("/proc/thread-self/ns/mnt")
+		// containerd takes the machine's, though covered, for the world's.
+		for unix.Unmount("/run/netns", unix.MNT_DETACH) == nil {
+		}
 		return errors.Join(err, unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"))
 	})
 	t.Cleanup(b.sweep)
-	key := rig.Canary(t, "sk-")
 	b.upstream = rig.NewUpstream(t, b.Listen)
-	b.upstream.Serve(host, b.upstream.OpenAI(key))
-	b.daemon = b.StartNode(map[string]string{
-		"web": fmt.Sprintf("version: 1\ncredentials:\n  openai:\n    from: %s\n%s", b.Secret("openai", key), b.upstream.Hosts()),
-	})
-	b.containerd()
+	b.upstream.Serve(host, b.upstream.OpenAI(b.key))
 	return b
 }
 
@@ -87,19 +101,20 @@ func (b *bed) write(name, text string) {
 	}
 }
 
+// network is a list of plugins that makes pods an interface on a bridge.
+func (b *bed) network(more string) string {
+	return fmt.Sprintf(`{"cniVersion":"1.0.0","name":"pods","plugins":[
+{"type":"bridge","bridge":"cri0","isGateway":true,"ipam":{"type":"host-local","dataDir":%q,
+"ranges":[[{"subnet":"10.95.0.0/24"}],[{"subnet":"fd95::/64"}]],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}%s]}`, b.path("ipam"), more)
+}
+
 // networks are the configurations of the runtime's two handlers: pods with an
 // interface, and pods without.
 func (b *bed) networks() {
 	const from = `"policyFrom":{"annotation":"phantom-ns.dev/policy"},"capabilities":{"io.kubernetes.cri.pod-annotations":true}`
 	ours := fmt.Sprintf(`{"type":"phantom-cni","socket":%q,%s}`, b.daemon.Socket(), from)
-	b.write("net/10-pods.conflist", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"pods","plugins":[
-{"type":"bridge","bridge":"cri0","isGateway":true,"ipam":{"type":"host-local","dataDir":%q,
-"ranges":[[{"subnet":"10.95.0.0/24"}],[{"subnet":"fd95::/64"}]],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}},%s]}`, b.path("ipam"), ours))
+	b.write("net/10-pods.conflist", b.network(","+ours))
 	b.write("sealed/10-sealed.conflist", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"sealed","plugins":[%s]}`, ours))
-	for _, plugin := range []string{"bridge", "host-local", "loopback"} {
-		b.link("/usr/lib/cni/"+plugin, "bin/"+plugin)
-	}
-	b.link(rig.Plugin(b.t), "bin/phantom-cni")
 }
 
 func (b *bed) link(from, to string) {
@@ -109,10 +124,13 @@ func (b *bed) link(from, to string) {
 	}
 }
 
-// containerd starts one, with the images that pods need.
-func (b *bed) containerd() {
+// containerd starts one that looks for plugins and networks there, with the
+// images that pods need.
+func (b *bed) containerd(plugins, networks string) {
 	b.t.Helper()
-	b.networks()
+	for _, plugin := range []string{"bridge", "host-local", "loopback"} {
+		b.link("/usr/lib/cni/"+plugin, "bin/"+plugin)
+	}
 	b.write("config.toml", fmt.Sprintf(`version = 2
 root = %q
 state = %q
@@ -122,7 +140,6 @@ disabled_plugins = ["io.containerd.internal.v1.restart"]
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = %q
   restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = %q
     conf_dir = %q
@@ -133,7 +150,7 @@ disabled_plugins = ["io.containerd.internal.v1.restart"]
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sealed]
     runtime_type = "io.containerd.runc.v2"
     cni_conf_dir = %q
-`, b.path("root"), b.path("state"), b.path("c.sock"), pause, b.path("bin"), b.path("net"), b.path("sealed")))
+`, b.path("root"), b.path("state"), b.path("c.sock"), pause, plugins, networks, b.path("sealed")))
 	b.start("containerd", "--config", b.path("config.toml"))
 	conn, err := grpc.NewClient("unix://"+b.path("c.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -144,9 +161,14 @@ disabled_plugins = ["io.containerd.internal.v1.restart"]
 	if _, err := b.runtime.Version(b.patient(), &runtime.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
 		b.t.Fatalf("start containerd: %v", err)
 	}
-	for _, from := range []string{pauseArchive(b.t), archive} {
-		b.run("ctr", "--address", b.path("c.sock"), "--namespace", "k8s.io", "image", "import", "--snapshotter", "native", from)
-	}
+	b.load(pauseArchive(b.t))
+	b.load(archive)
+}
+
+// load gives the runtime an image.
+func (b *bed) load(archive string) {
+	b.t.Helper()
+	b.run("ctr", "--address", b.path("c.sock"), "--namespace", "k8s.io", "image", "import", "--snapshotter", "native", archive)
 }
 
 func (b *bed) patient() context.Context {

@@ -6,7 +6,6 @@ package cri
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,12 +71,16 @@ func (p *pod) end(t testing.TB) {
 // environment and the folder of its policy.
 func (p *pod) start(t testing.TB, policy string) {
 	t.Helper()
-	shared := filepath.Join(p.b.daemon.Dir, "shared", policy)
+	p.startWith(t, filepath.Join(p.b.daemon.Dir, "shared", policy))
+}
+
+func (p *pod) startWith(t testing.TB, shared string) {
+	t.Helper()
 	config := &runtime.ContainerConfig{
 		Metadata: &runtime.ContainerMetadata{Name: "main"},
 		Image:    &runtime.ImageSpec{Image: image},
 		Command:  []string{"sleep", "1000000"},
-		Envs:     environment(t, filepath.Join(shared, "env")),
+		Envs:     p.b.environment(filepath.Join(shared, "env")),
 		Mounts:   []*runtime.Mount{{HostPath: shared, ContainerPath: "/run/phantom-ns", Readonly: true}},
 		LogPath:  "main.log",
 		Linux:    &runtime.LinuxContainerConfig{},
@@ -92,14 +95,9 @@ func (p *pod) start(t testing.TB, policy string) {
 	}
 }
 
-func environment(t testing.TB, path string) []*runtime.KeyValue {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+func (b *bed) environment(path string) []*runtime.KeyValue {
 	var all []*runtime.KeyValue
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(string(b.Read(path))) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
 			all = append(all, &runtime.KeyValue{Key: key, Value: value})
 		}
