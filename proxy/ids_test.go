@@ -177,3 +177,31 @@ func fuzzed(t *testing.T, stream string) (admitted bool) {
 	}
 	return true
 }
+
+// TestL11GuessesOfACredential: whether a guess of the credential itself is right,
+// nearly right or wrong, the answer and the record are the same, and nothing is
+// done for it that would take time: no name is asked, no upstream dialled.
+func TestL11GuessesOfACredential(t *testing.T) {
+	last := len(canary) - 1
+	guesses := []string{canary, canary[:last] + "!", "!" + canary[1:], canary[:len(canary)/2] + strings.Repeat("!", len(canary)-len(canary)/2), strings.Repeat("!", len(canary))}
+	eachProtocol(t, func(t *testing.T, h2 bool) {
+		r, up, _ := newWorld(t)
+		client := r.client(h2)
+		first := ""
+		for i, guess := range guesses {
+			resp, body := r.do(client, call{url: "https://" + apiHost + "/v1/models", header: one("Authorization", "Bearer "+guess)})
+			rec := r.sink.last(i + 1)
+			resp.Header.Del("Date")
+			answer := fmt.Sprint(resp.StatusCode, resp.Header, strings.ReplaceAll(body, rec.ID, "ID"), rec.Verdict, rec.Reason, rec.BytesIn, rec.BytesOut)
+			if first == "" {
+				first = answer
+			}
+			if answer != first || resp.StatusCode != 403 {
+				t.Errorf("guess %d is answered\n%s\nand the first\n%s", i, answer, first)
+			}
+		}
+		if up.connections() != 0 {
+			t.Errorf("upstream saw\n%s", up.seen())
+		}
+	})
+}
