@@ -93,7 +93,8 @@ credentials:
     allow: ["GET *"]
 hosts:
   %s: {connect: "%s", ca: %s}
-`, key, apiHost, apiHost, b.upstream.Listener.Addr(), b.ca)
+limits: {connections: %d}
+`, key, apiHost, apiHost, b.upstream.Listener.Addr(), b.ca, idleConnections+64)
 	self := filepath.Join(b.dir, "load")
 	data, err := os.ReadFile(b.self)
 	if err != nil {
@@ -175,16 +176,24 @@ func (b *bench) memory() error {
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		return fmt.Errorf("idle session: %w", err)
 	}
-	total := 0
-	for _, pid := range append(children(cmd.Process.Pid), cmd.Process.Pid) {
-		kib, err := pss(pid)
-		if err != nil {
-			return err
-		}
-		total += kib
+	total, err := ours(cmd.Process.Pid)
+	if err != nil {
+		return err
 	}
 	fmt.Printf("idle session, PSS       %5.1f MiB   all our processes\n", float64(total)/1024)
 	return nil
+}
+
+// ours is the PSS in KiB of all our processes of a session.
+func ours(supervisor int) (total int, err error) {
+	for _, pid := range append(children(supervisor), supervisor) {
+		kib, err := pss(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += kib
+	}
+	return total, nil
 }
 
 // children returns our own processes below pid: init and proxy, not the agent.

@@ -7,6 +7,7 @@
 //	build/bench                    all of it
 //	build/bench scale              a node with a thousand sessions, and no more
 //	bench load URL …               the load client, also run inside a session
+//	bench hold                     the client of idle connections, run inside one
 package main
 
 import (
@@ -17,9 +18,12 @@ import (
 
 func main() {
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == "load" {
+	switch args := append(os.Args, ""); args[1] {
+	case "load":
 		err = loadMain(os.Args[2:])
-	} else {
+	case "hold":
+		err = holdMain()
+	default:
 		err = benchMain(os.Args[1:])
 	}
 	if err != nil {
@@ -38,7 +42,7 @@ func benchMain(names []string) error {
 	for _, m := range []struct {
 		name string
 		take func() error
-	}{{"start", b.start}, {"memory", b.memory}, {"requests", b.requests}, {"scale", b.scale}} {
+	}{{"start", b.start}, {"memory", b.memory}, {"requests", b.requests}, {"idle", b.idle}, {"scale", b.scale}} {
 		if len(names) > 0 && !slices.Contains(names, m.name) {
 			continue
 		}
