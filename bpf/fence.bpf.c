@@ -71,6 +71,8 @@ static __always_inline enum reason judge_out(struct __sk_buff *skb, struct reque
 	request->netns = guard->netns;
 	if (skb->vlan_present)
 		return REASON_FRAME;
+	if (!is_own_frame(skb, guard))
+		return REASON_SPOOFED;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return judge_arp(skb, session);
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))

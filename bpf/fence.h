@@ -11,6 +11,7 @@
 struct guard {
 	__u64 netns; /* of the pod at the other end */
 	__u64 swept; /* CLOCK_BOOTTIME, ns */
+	__u64 hardware; /* the pod's address on the link, as its bytes come; 0: not known yet, see Go's Guard */
 };
 
 struct {
@@ -77,6 +78,16 @@ static __always_inline enum reason judge_arp(struct __sk_buff *skb, const struct
 	sender = mapped(ip);
 	/* 0.0.0.0: is the address taken? (RFC 5227) */
 	return !ip || is_assigned(session, &sender) ? REASON_PASS : REASON_SPOOFED;
+}
+
+/* A bridge brings whose address it saw here last: with another pod's, what is for that one. */
+static __always_inline bool is_own_frame(struct __sk_buff *skb, const struct guard *guard)
+{
+	__u64 source = 0;
+
+	if (!guard->hardware)
+		return true;
+	return !bpf_skb_load_bytes(skb, ETH_ALEN, &source, ETH_ALEN) && source == guard->hardware;
 }
 
 static __always_inline bool is_link_local(const struct address *a)

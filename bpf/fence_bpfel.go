@@ -14,9 +14,10 @@ import (
 )
 
 type fenceGuard struct {
-	_     structs.HostLayout
-	Netns uint64
-	Swept uint64
+	_        structs.HostLayout
+	Netns    uint64
+	Swept    uint64
+	Hardware uint64
 }
 
 type fenceLedger struct {

@@ -280,13 +280,13 @@ func TestGuardNeedsASessionAndADevice(t *testing.T) {
 		return
 	}
 	g := newGate(t)
-	if err := g.object.Guard(podCookie+1, loopbackIndex); err == nil {
+	if err := g.object.Guard(podCookie+1, loopbackIndex, nil); err == nil {
 		t.Error("guarded for nobody")
 	}
-	if err := g.object.Guard(podCookie, 0); err == nil {
+	if err := g.object.Guard(podCookie, 0, nil); err == nil {
 		t.Error("guarded no device")
 	}
-	if err := g.object.Guard(podCookie, math.MaxInt32); err == nil {
+	if err := g.object.Guard(podCookie, math.MaxInt32, nil); err == nil {
 		t.Error("guarded a device that is not there")
 	}
 	guards, err := g.object.node.guards()
@@ -304,4 +304,25 @@ func TestGuardNeedsASessionAndADevice(t *testing.T) {
 	if err := g.object.CheckSession(podCookie); err == nil {
 		t.Error("a session without an entry is none")
 	}
+}
+
+// A bridge brings a port what is for whoever it saw there last: a pod speaks from its own hardware address.
+func TestFenceKnowsItsHardware(t *testing.T) {
+	if !hasNodes(t) {
+		return
+	}
+	g := newGate(t)
+	flow := udpIn(peer4, pod4)
+	g.passes("datagram", g.in(flow))
+	own, other := []byte{2, 0, 0, 0, 0, 1}, []byte{2, 0, 0, 0, 0, 2}
+	from := func(hardware []byte) Reason {
+		data := flow.reversed().bytes()
+		copy(data[6:], hardware)
+		return g.run(g.object.fence.FromPod, data)
+	}
+	g.passes("not known yet", from(other))
+	require(t, g.object.admitDevice(podCookie, loopbackIndex, own))
+	g.passes("its own", from(own))
+	g.is("another's", from(other), ReasonSpoofed)
+	g.is("another's, in the last byte", from([]byte{2, 0, 0, 0, 0, 0x81}), ReasonSpoofed)
 }

@@ -47,7 +47,7 @@ func newGate(t testing.TB) *gate {
 	require(t, err)
 	t.Cleanup(func() { require(t, object.RemoveNode()) })
 	require(t, object.AddSession(podCookie, podSession()))
-	require(t, object.admitDevice(podCookie, loopbackIndex))
+	require(t, object.admitDevice(podCookie, loopbackIndex, nil))
 	return &gate{t, object}
 }
 

@@ -4,8 +4,10 @@ package bpf
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,16 +87,17 @@ func (n *node) guards() ([]guard, error) {
 // Guard fences a pod from outside, where no capability inside the pod reaches: at the host's end of its link, which is a
 // device of this process's network namespace (tcx, since 6.6; below, the error is [ErrNotSupported], and
 // [Object.GuardPrograms] serves). Inbound flows are noted there; only what answers one, ARP and neighbour discovery come
-// out. The links are pinned and go with the device. The session must be known. Guarding again is no error.
-func (o *Object) Guard(cookie uint64, hostIfindex int) error {
-	if err := o.guard(cookie, hostIfindex); err != nil {
+// out, and only from hardware, the pod's address on the link, unless that is nil. The links are pinned and go with the
+// device. The session must be known. Guarding again is no error; the next process has to, as it is told hardware anew.
+func (o *Object) Guard(cookie uint64, hostIfindex int, hardware net.HardwareAddr) error {
+	if err := o.guard(cookie, hostIfindex, hardware); err != nil {
 		return fmt.Errorf("guard device %d of session %d: %w", hostIfindex, cookie, err)
 	}
 	return nil
 }
 
-func (o *Object) guard(cookie uint64, hostIfindex int) error {
-	if err := o.admitDevice(cookie, hostIfindex); err != nil {
+func (o *Object) guard(cookie uint64, hostIfindex int, hardware net.HardwareAddr) error {
+	if err := o.admitDevice(cookie, hostIfindex, hardware); err != nil {
 		return err
 	}
 	for _, side := range o.sides() {
@@ -105,8 +108,11 @@ func (o *Object) guard(cookie uint64, hostIfindex int) error {
 	return nil
 }
 
+// ethernetAddress is how long an address of Ethernet is (ETH_ALEN).
+const ethernetAddress = 6
+
 // admitDevice tells the programs whose device it is.
-func (o *Object) admitDevice(cookie uint64, hostIfindex int) error {
+func (o *Object) admitDevice(cookie uint64, hostIfindex int, hardware net.HardwareAddr) error {
 	if o.node == nil {
 		return errors.New("the object is no node's")
 	}
@@ -117,7 +123,11 @@ func (o *Object) admitDevice(cookie uint64, hostIfindex int) error {
 	if err := o.objects.Sessions.Lookup(cookie, &session); err != nil {
 		return fmt.Errorf("look for session: %w", err)
 	}
-	if err := o.fence.Guards.Put(uint32(hostIfindex), &fenceGuard{Netns: cookie}); err != nil {
+	g := fenceGuard{Netns: cookie}
+	if len(hardware) == ethernetAddress {
+		g.Hardware = binary.NativeEndian.Uint64(append(slices.Clone(hardware), 0, 0))
+	}
+	if err := o.fence.Guards.Put(uint32(hostIfindex), &g); err != nil {
 		return fmt.Errorf("store guard: %w", err)
 	}
 	return nil
@@ -215,8 +225,8 @@ func (o *Object) Guarded(cookie uint64) ([]int, error) {
 // attached as clsact filters (direct action): what comes from the pod is the device's ingress, what goes there its
 // egress. They stay the object's. The next process has new ones, and what is attached stays in force until they take its
 // place.
-func (o *Object) GuardPrograms(cookie uint64, hostIfindex int) (fromPod, toPod int, err error) {
-	if err := o.admitDevice(cookie, hostIfindex); err != nil {
+func (o *Object) GuardPrograms(cookie uint64, hostIfindex int, hardware net.HardwareAddr) (fromPod, toPod int, err error) {
+	if err := o.admitDevice(cookie, hostIfindex, hardware); err != nil {
 		return -1, -1, fmt.Errorf("guard device %d of session %d: %w", hostIfindex, cookie, err)
 	}
 	return o.fence.FromPod.FD(), o.fence.ToPod.FD(), nil

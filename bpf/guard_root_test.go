@@ -165,8 +165,8 @@ func TestGuardedPod(t *testing.T) {
 
 func (p *pod) guardByLink() {
 	p.t.Helper()
-	require(p.t, p.object.Guard(p.cookie, p.host.Index))
-	require(p.t, p.object.Guard(p.cookie, p.host.Index)) // again
+	require(p.t, p.object.Guard(p.cookie, p.host.Index, p.mac))
+	require(p.t, p.object.Guard(p.cookie, p.host.Index, p.mac)) // again
 	require(p.t, p.object.CheckGuard(p.cookie, p.host.Index))
 	if err := p.object.CheckGuard(p.cookie+1, p.host.Index); err == nil {
 		p.t.Error("guarded for another")
@@ -182,7 +182,7 @@ func (p *pod) hasLinks() bool {
 		return true
 	}
 	var lacks *FeatureError
-	if err := p.object.Guard(p.cookie, p.host.Index); !errors.Is(err, ErrNotSupported) || !errors.As(err, &lacks) {
+	if err := p.object.Guard(p.cookie, p.host.Index, p.mac); !errors.Is(err, ErrNotSupported) || !errors.As(err, &lacks) {
 		p.t.Errorf("guard: %v, want %v", err, missing)
 	}
 	return false
@@ -197,7 +197,7 @@ func (p *pod) guardIsGone(want bool) {
 
 func (p *pod) guardByFilter() {
 	p.t.Helper()
-	from, to, err := p.object.GuardPrograms(p.cookie, p.host.Index)
+	from, to, err := p.object.GuardPrograms(p.cookie, p.host.Index, p.mac)
 	require(p.t, err)
 	require(p.t, netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: p.host.Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,

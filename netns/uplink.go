@@ -5,6 +5,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 
@@ -20,7 +21,8 @@ type Uplink struct {
 	// this one passes: the other end of a pair. It is 0 where there is none
 	// (macvlan, ipvlan, vlan, hardware, an end in a third namespace).
 	HostIndex int
-	Addresses []netip.Prefix // of both families, in the kernel's order
+	Hardware  net.HardwareAddr // its own; nil where such a link has none
+	Addresses []netip.Prefix   // of both families, in the kernel's order
 }
 
 // Uplinks lists every link of the namespace but lo and the tunnels that the
@@ -48,7 +50,10 @@ func (n *Namespace) Uplinks() ([]Uplink, error) {
 			if link.Attrs().Index == loopback || isFallback(link) {
 				continue
 			}
-			up := Uplink{Name: link.Attrs().Name, Kind: link.Type(), Index: link.Attrs().Index, HostIndex: peer(link, host)}
+			up := Uplink{
+				Name: link.Attrs().Name, Kind: link.Type(), Index: link.Attrs().Index, HostIndex: peer(link, host),
+				Hardware: link.Attrs().HardwareAddr,
+			}
 			if up.Addresses, err = addresses(handle, link); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,7 +69,11 @@ func isGone(what saved) bool {
 func (d *Daemon) dropGone(parts []saved) {
 	cookie := parts[0].Cookie
 	d.tell(d.manager.Forget(storeName(cookie)))
-	if err := d.release(cookie, hostLinks(parts)); err != nil {
+	var links []int
+	for _, link := range hostLinks(parts) {
+		links = append(links, link.Index)
+	}
+	if err := d.release(cookie, links); err != nil {
 		err = fmt.Errorf("container %s is gone, and what holds it stays: %w", parts[0].Attachment.Container, err)
 		d.log.Error("remove what is left of a session", "error", err)
 		d.problems.add(err.Error())
@@ -83,13 +88,12 @@ func (d *Daemon) dropGone(parts []saved) {
 }
 
 // hostLinks lists the host's ends of a session's links.
-func hostLinks(parts []saved) []int {
-	var all []int
+func hostLinks(parts []saved) (all []hostLink) {
 	for _, what := range parts {
 		all = append(all, what.HostLinks...)
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	slices.SortFunc(all, func(a, b hostLink) int { return cmp.Compare(a.Index, b.Index) })
+	return slices.CompactFunc(all, func(a, b hostLink) bool { return a.Index == b.Index })
 }
 
 // removeStrays takes entries out of the kernel that no attachment has: what

@@ -29,11 +29,11 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 		if u.HostIndex == 0 {
 			continue // accepted, see checkUplinks
 		}
-		err := d.programs.Guard(s.cookie, u.HostIndex)
+		err := d.programs.Guard(s.cookie, u.HostIndex, u.Hardware)
 		if errors.Is(err, bpf.ErrNotSupported) {
 			s.clsact = true
 			var fromPod, toPod int
-			if fromPod, toPod, err = d.programs.GuardPrograms(s.cookie, u.HostIndex); err == nil {
+			if fromPod, toPod, err = d.programs.GuardPrograms(s.cookie, u.HostIndex, u.Hardware); err == nil {
 				err = netns.AttachClsact(u.HostIndex, fromPod, toPod)
 			}
 		}
@@ -52,7 +52,7 @@ func (d *Daemon) unguard(s *session) error {
 	}
 	errs := []error{d.programs.Unguard(s.cookie)}
 	for _, link := range s.hostLinks() {
-		errs = append(errs, netns.DetachClsact(link))
+		errs = append(errs, netns.DetachClsact(link.Index))
 	}
 	return errors.Join(errs...)
 }

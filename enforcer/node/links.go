@@ -22,7 +22,7 @@ func (s *session) look(said []netip.Prefix) error {
 	if len(uplinks) == 0 {
 		return errNoUplink
 	}
-	s.takeUplinks(uplinks, append(slices.Clone(said), addresses(uplinks)...))
+	s.takeUplinks(uplinks, plain(append(slices.Clone(said), addresses(uplinks)...)))
 	return checkUplinks(uplinks, s.unfenced)
 }
 
@@ -38,14 +38,22 @@ func checkUplinks(uplinks []netns.Uplink, unfenced bool) error {
 
 // takeUplinks adds links, and addresses that packets of the container may come
 // from.
-func (s *session) takeUplinks(uplinks []netns.Uplink, own []netip.Prefix) {
+func (s *session) takeUplinks(uplinks []netns.Uplink, own []netip.Addr) {
 	s.uplinks = append(slices.Clone(s.uplinks), uplinks...)
 	s.own = slices.Clone(s.own)
-	for _, p := range own {
-		if a := p.Addr().Unmap(); !slices.Contains(s.own, a) {
+	for _, a := range own {
+		if !slices.Contains(s.own, a) {
 			s.own = append(s.own, a)
 		}
 	}
+}
+
+// plain is addresses without their networks.
+func plain(prefixes []netip.Prefix) (all []netip.Addr) {
+	for _, p := range prefixes {
+		all = append(all, p.Addr().Unmap())
+	}
+	return all
 }
 
 func addresses(uplinks []netns.Uplink) (all []netip.Prefix) {
@@ -104,7 +112,7 @@ func (d *Daemon) widen(s *session, a api.Attachment, p *nodePolicy, added []netn
 		own = addresses(added)
 	}
 	uplinks, before := s.uplinks, s.own
-	s.takeUplinks(added, own)
+	s.takeUplinks(added, plain(own))
 	err := d.programs.SetSession(s.cookie, s.entry(p.rules.Declared()))
 	if err == nil {
 		err = d.guard(s, added)

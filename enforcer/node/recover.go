@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -100,13 +99,11 @@ func (s *session) remember(parts []saved) {
 	s.take(first.Attachment)
 	for _, what := range parts {
 		s.unfenced = s.unfenced && what.Attachment.Unfenced
-		s.own = append(s.own, what.Own...)
+		s.takeUplinks(nil, what.Own)
 	}
-	slices.SortFunc(s.own, netip.Addr.Compare)
-	s.own = slices.Compact(s.own)
 	for _, link := range hostLinks(parts) {
-		if there, err := netns.HasLink(link); there || err != nil {
-			s.uplinks = append(s.uplinks, netns.Uplink{HostIndex: link})
+		if there, err := netns.HasLink(link.Index); there || err != nil {
+			s.uplinks = append(s.uplinks, netns.Uplink{HostIndex: link.Index, Hardware: link.Hardware})
 		}
 	}
 }
@@ -154,7 +151,7 @@ func (d *Daemon) enforceAgain(s *session, parts []saved) (p *nodePolicy, err err
 		}
 	}
 	if p, err = d.usableStill(s.policy); err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.guard(s, s.uplinks)) // nobody serves it, but it is held as before
 	}
 	if s.enforced {
 		return p, nil

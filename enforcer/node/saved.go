@@ -27,11 +27,17 @@ type saved struct {
 	Generation int            `json:"generation"` // which daemon's, of those that had the session
 	Started    time.Time      `json:"started"`
 	Stopped    bool           `json:"stopped,omitempty"`
-	HostLinks  []int          `json:"hostLinks,omitempty"` // where the guards are
+	HostLinks  []hostLink     `json:"hostLinks,omitempty"` // where the guards are
 	Own        []netip.Addr   `json:"own,omitempty"`       // which addresses are the container's
 }
 
 const savedVersion = 2
+
+// hostLink is the host's end of a container's link.
+type hostLink struct {
+	Index    int    `json:"index"`
+	Hardware []byte `json:"hardware,omitempty"` // of the container's end
+}
 
 // A container's id has no '@' in it, so the name can be read back.
 func (c *Config) savedPath(k api.Key) string {

@@ -60,11 +60,10 @@ func (s *session) closeNamespace() error {
 }
 
 // hostLinks lists the host's ends of its links.
-func (s *session) hostLinks() []int {
-	var all []int
+func (s *session) hostLinks() (all []hostLink) {
 	for _, u := range s.uplinks {
 		if u.HostIndex != 0 {
-			all = append(all, u.HostIndex)
+			all = append(all, hostLink{u.HostIndex, u.Hardware})
 		}
 	}
 	return all

@@ -56,6 +56,9 @@ func lies() []lie {
 		{"ARP, nobody's address", frame(unix.ETH_P_ARP, func(m []byte) []byte { return arp(1, m, nobody, to) })},
 		{"ARP, the stranger's own", frame(unix.ETH_P_ARP, func(m []byte) []byte { return arp(2, m, to, to) })},
 		{"ARP, padded", frame(unix.ETH_P_ARP, func(m []byte) []byte { return append(arp(1, nobodyMAC, liarIP, to), m...) })},
+		{"another's hardware", func(p *pod, m []byte) error {
+			return sendFrom(m, p.Interface, unix.ETH_P_ARP, arp(1, nobodyMAC, liarIP, to))
+		}},
 		{"router advertisement", frame(unix.ETH_P_IPV6, icmp6(134, []byte{64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1}))},
 		{"redirect", frame(unix.ETH_P_IPV6, icmp6(137, make([]byte, 4), router6.AsSlice(), router6.AsSlice(), option))},
 		{"neighbour discovery, a long one", frame(unix.ETH_P_IPV6, icmp6(135, make([]byte, 4), router6.AsSlice(), []byte{14, 2, 0, 0, 0, 0, 0, 0, 0, 0}))},
@@ -178,21 +181,35 @@ func frame(ethertype uint16, make func(mark []byte) []byte) func(*pod, []byte) e
 	return func(p *pod, mark []byte) error { return sendFrame(p.Interface, nil, ethertype, make(mark)) }
 }
 
-// sendFrame sends from the link's hardware address, where none is given.
+// sendFrame sends from the link's hardware address, to everybody, where none is
+// given.
 func sendFrame(name string, to []byte, ethertype uint16, payload []byte) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
 	}
+	if to == nil {
+		to = broadcast
+	}
+	return sendAs(link, to, link.Attrs().HardwareAddr, ethertype, payload)
+}
+
+// sendFrom sends to everybody from somebody's hardware address.
+func sendFrom(from []byte, name string, ethertype uint16, payload []byte) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return sendAs(link, broadcast, from, ethertype, payload)
+}
+
+func sendAs(link netlink.Link, to, from []byte, ethertype uint16, payload []byte) error {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if to == nil {
-		to = broadcast
-	}
-	data := binary.BigEndian.AppendUint16(slices.Concat(to, link.Attrs().HardwareAddr), ethertype)
+	data := binary.BigEndian.AppendUint16(slices.Concat(to, from), ethertype)
 	return unix.Sendto(fd, append(data, payload...), 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index})
 }
 
