@@ -34,11 +34,12 @@ type callbackWatch struct {
 	servers *bpf.Servers
 	entries map[uint16]int // by port: which entry of publish
 	open    map[uint16]bool
+	told    map[uint16]bool // why it could not be opened: the agent can ask for ever
 }
 
 // watchCallbacks begins before the agent executes, and ends with the session.
 func (s *Session) watchCallbacks(spec *policy.Session) error {
-	w := &callbackWatch{session: s, entries: make(map[uint16]int), open: make(map[uint16]bool)}
+	w := &callbackWatch{session: s, entries: make(map[uint16]int), open: make(map[uint16]bool), told: make(map[uint16]bool)}
 	var ports []uint16
 	for i, entry := range spec.Publish {
 		if entry.Login != "" {
@@ -74,7 +75,8 @@ func (w *callbackWatch) run(spec *policy.Session) {
 		if err == nil && listening != w.open[port] {
 			err = w.follow(spec, port, listening)
 		}
-		if err != nil {
+		if err != nil && !w.told[port] {
+			w.told[port] = true
 			w.session.config.Notify(err.Error())
 		}
 	}

@@ -82,7 +82,7 @@ func TestLoginInPlace(t *testing.T) {
 	s := claude(t)
 	text := s.giveClaude(farAway)
 	lasts := s.world.Run(s.inPlace(useClaude + `; grep -c "$CLAUDE_CODE_OAUTH_TOKEN" ~/.claude/.credentials.json`))
-	if !strings.HasSuffix(lasts.Stdout, "200\n1\n") || strings.Contains(lasts.Stderr, "is not in use") {
+	if !strings.HasSuffix(lasts.Stdout, "200\n1\n") || strings.Contains(lasts.Stderr, "is not in use") || strings.Contains(lasts.Stderr, "take it out") {
 		t.Errorf("a token that lasts: %v", lasts)
 	}
 	if s.service.count+s.service.spent != 0 || string(s.world.Read(claudeFile)) != text {

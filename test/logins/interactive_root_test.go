@@ -171,7 +171,7 @@ func TestLoginCallback(t *testing.T) {
 }
 
 // TestCallbackPortIsTaken: a login of the user's own outside keeps its port, and
-// the session is told.
+// the person is told, once, however often the tool tries.
 func TestCallbackPortIsTaken(t *testing.T) {
 	s := newStay(t, codexAPI, codexToken, func(string) string { return rig.CanaryOf(t, "rt_", 90) })
 	var own net.Listener
@@ -186,15 +186,21 @@ func TestCallbackPortIsTaken(t *testing.T) {
 	typed, types := io.Pipe()
 	session := s.session("")
 	session.With, session.Flags, session.Stdin, session.Stderr = nil, []string{"--login", "codex"}, typed, tells
-	session.Args = []string{"python3", "-c", `import socket; s = socket.create_server(("127.0.0.1", 1455)); input()`}
+	session.Args = []string{"python3", "-c", "import socket\nfor _ in range(20): socket.create_server(('127.0.0.1', 1455)).close()\ninput()"}
 	p := s.world.Start(session)
 	lines := bufio.NewReader(told)
 	awaitLine(t, lines, "phantom-ns: login codex: a browser's answer will not arrive: listen tcp 127.0.0.1:1455: bind: address already in use")
-	go io.Copy(io.Discard, lines)
+	more := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(lines)
+		more <- string(text)
+	}()
 	io.WriteString(types, "\n")
 	types.Close()
-	if r := p.Wait(); r.Exit != 0 {
-		t.Errorf("%v", r)
+	r := p.Wait()
+	tells.Close()
+	if text := <-more; r.Exit != 0 || text != "" {
+		t.Errorf("%v %s", r, text)
 	}
 }
 
