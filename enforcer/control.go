@@ -82,7 +82,8 @@ type message struct {
 	Besides []string `json:"besides,omitempty"` // policy: what the fds behind those are
 	Revoked []string `json:"revoked,omitempty"` // renew: whose value is used no more, and nothing else
 
-	Within time.Duration `json:"within,omitempty"` // drain: how long it may take
+	Within  time.Duration `json:"within,omitempty"`  // drain: how long it may take
+	Records uint64        `json:"records,omitempty"` // done, of end: how many were sent so far
 }
 
 // What may come with a policy besides its credentials.

@@ -67,6 +67,7 @@ type Pool struct {
 	collected chan struct{} // closed behind the last record
 	closing   chan struct{}
 	files     func() int // descriptors that the process has now
+	handed    *receipt
 
 	mu       sync.Mutex
 	closed   bool
@@ -100,7 +101,10 @@ func StartPool(ctx context.Context, config PoolConfig) (*Pool, error) {
 }
 
 func newPool(config PoolConfig) *Pool {
-	p := &Pool{config: config, collected: make(chan struct{}), closing: make(chan struct{}), policies: make(map[string]*supply)}
+	p := &Pool{
+		config: config, collected: make(chan struct{}), closing: make(chan struct{}),
+		handed: newReceipt(), policies: make(map[string]*supply),
+	}
 	p.files = sync.OnceValue(func() int { return raiseFiles(p.proxy.pid) })
 	return p
 }
@@ -128,7 +132,11 @@ func (p *Pool) spawn() (records io.ReadCloser, err error) {
 func (p *Pool) collect(records io.ReadCloser) {
 	go func() {
 		defer close(p.collected)
-		err := collectRecords(records, p.closing, func(all []audit.Record) error { p.config.Records(all); return nil })
+		err := collectRecords(records, p.closing, func(all []audit.Record) error {
+			p.config.Records(all)
+			p.handed.add(len(all))
+			return nil
+		})
 		if err != nil {
 			p.config.Logger.Error("pool's audit records", "error", err)
 		}
@@ -147,10 +155,20 @@ func (p *Pool) AddSession(s SessionConfig) error {
 	return nil
 }
 
-// RemoveSession ends a session's connections. Its last record is in the pipe
-// when it returns. One that is not there is no error.
+// lastRecords bounds the wait for a session's last records: whoever takes them may
+// be held up, and the number of them is the proxy's word.
+const lastRecords = 10 * time.Second
+
+var errRecordsMissing = errors.New("its last records have not come")
+
+// RemoveSession ends a session's connections. Its last record was handed over
+// when it returns without an error. One that is not there is no error.
 func (p *Pool) RemoveSession(id string) error {
-	if _, err := p.proxy.ask(message{Kind: msgEnd, Session: id}); err != nil {
+	ended, err := p.proxy.ask(message{Kind: msgEnd, Session: id})
+	if err == nil && !p.handed.reaches(ended.Records, p.collected, lastRecords) {
+		err = errRecordsMissing
+	}
+	if err != nil {
 		return fmt.Errorf("remove session %q: %w", id, err)
 	}
 	return nil

@@ -247,6 +247,34 @@ func TestBrokenSessionIsTold(t *testing.T) {
 	r.start("a", "one", one) // the id is free again
 }
 
+// O10: who removes a session has its last record by then, however slowly records
+// are taken.
+func TestO10RemovedSessionHasItsLastRecord(t *testing.T) {
+	r := newPoolRig(t)
+	one := r.add("one", oneKey, PolicyFacts{})
+	a := r.start("a", "one", one)
+	idle, err := a.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()                                         // no record is taken
+	if _, _, err := a.askOn(idle, oneKey); err != nil { // refused, and recorded
+		t.Fatal(err)
+	}
+	go func() {
+		idle.Read(make([]byte, 1)) // the session ends
+		r.mu.Unlock()
+	}()
+	if err := r.pool.RemoveSession("a"); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.records) != 1 || r.records[0].Session != "a" {
+		t.Errorf("records %+v", r.records)
+	}
+}
+
 // O6: what is under way is finished, and nothing begins.
 func TestO6DrainedPoolServesNobody(t *testing.T) {
 	r := newPoolRig(t)

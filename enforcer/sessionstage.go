@@ -157,7 +157,8 @@ func (p *proxyStage) drop(s *sessionStage) {
 	s.policy.sessions--
 }
 
-// endSession returns when the session's last record is in the pipe.
+// endSession returns when the session's last record is in the pipe, and says how
+// many are before it.
 func (p *proxyStage) endSession(m message, _ []*os.File) (message, error) {
 	p.mu.Lock()
 	s := p.sessions[m.Session]
@@ -170,7 +171,7 @@ func (p *proxyStage) endSession(m message, _ []*os.File) (message, error) {
 	}
 	err := s.close()
 	p.drop(s)
-	return message{}, err
+	return message{Records: p.records.Written()}, err
 }
 
 // open makes the broker, and the table of names that the stub fills.

@@ -46,6 +46,7 @@ type agentConn struct {
 
 	chosen  atomic.Pointer[transport]
 	waiting atomic.Bool // for the next request, over HTTP/1.1
+	begun   atomic.Bool // there was a first one
 
 	once sync.Once
 	err  error

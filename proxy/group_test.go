@@ -204,6 +204,9 @@ func TestO6DrainFinishesRequests(t *testing.T) {
 		}
 	}, func(t *testing.T, r *rig, client *http.Client) {
 		idle := r.dialTLS(apiHost, "http/1.1")
+		if status, body := askOver(t, idle); status != "200 OK" || body != "whole" {
+			t.Errorf("%s, %q", status, body)
+		}
 		r.do(client, call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)})
 		answer := make(chan string, 1)
 		go func() {

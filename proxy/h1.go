@@ -72,13 +72,17 @@ func (l *h1) next() bool {
 	l.rw.SetReadDeadline(time.Now().Add(idleTimeout))
 	l.conn.waiting.Store(true) // behind the deadline, which would undo that of wake
 	if l.server.draining.Load() {
-		return false
+		if l.conn.begun.Load() {
+			return false
+		}
+		l.rw.SetReadDeadline(l.conn.lastCall())
 	}
 	first, err := l.br.Peek(1)
 	l.conn.waiting.Store(false)
 	if err != nil {
 		return false
 	}
+	l.conn.begun.Store(true)
 	if !isLetter(first[0]) { // TLS, say: it may have no line feed to wait for
 		l.refuseHead(malformed(audit.ReasonBadRequest, "not the beginning of a request"))
 		return false

@@ -67,6 +67,10 @@ func (h *h2Server) get(s *Server) (*http.Server, error) {
 // serveH2 serves a connection that chose h2 until it ends.
 func (s *Server) serveH2(c *agentConn, conn *tls.Conn) {
 	defer conn.Close()
+	if s.draining.Load() {
+		sendAway(conn)
+		return
+	}
 	server, err := s.h2.get(s)
 	if err != nil {
 		s.logger.Error("serve h2", "id", c.id, "error", err)

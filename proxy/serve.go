@@ -74,6 +74,8 @@ func (s *Server) wait(d time.Duration) {
 	}
 }
 
+// addListener counts the accept loop, too: what it has accepted as a drain begins
+// is served.
 func (s *Server) addListener(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,6 +83,7 @@ func (s *Server) addListener(l net.Listener) bool {
 		return false
 	}
 	s.listeners[l] = struct{}{}
+	s.wg.Add(1)
 	return true
 }
 
@@ -88,6 +91,7 @@ func (s *Server) removeListener(l net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
+	s.wg.Done()
 }
 
 // track counts one goroutine that Close waits for, or reports that the server
@@ -162,7 +166,7 @@ func (s *Server) noteLimit(c *agentConn) {
 func (s *Server) hold(c *agentConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.draining.Load() {
+	if s.closed {
 		return false
 	}
 	s.conns[c] = struct{}{}

@@ -56,7 +56,7 @@ func (s *Server) configForClient(hello *tls.ClientHelloInfo) (*tls.Config, error
 	return &tls.Config{
 		Certificates: []tls.Certificate{*leaf},
 		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
+		NextProtos:   s.protocols(),
 		// This leg is loopback: ML-KEM would cost 16 % of a cold request.
 		CurvePreferences:       []tls.CurveID{tls.X25519},
 		SessionTicketsDisabled: true,

@@ -22,10 +22,11 @@ type Sink interface {
 
 // Encoder writes records into a pipe, one line and one write(2) each.
 type Encoder struct {
-	mu  sync.Mutex
-	w   io.Writer
-	buf []byte
-	err error
+	mu      sync.Mutex
+	w       io.Writer
+	buf     []byte
+	written uint64
+	err     error
 }
 
 // NewEncoder returns an Encoder that writes to w.
@@ -48,8 +49,17 @@ func (e *Encoder) Write(r Record) error {
 	e.buf = append(appendRecord(e.buf[:0], &r), '\n')
 	if _, err := e.w.Write(e.buf); err != nil {
 		e.err = fmt.Errorf("encode record: %w", err)
+		return e.err
 	}
-	return e.err
+	e.written++
+	return nil
+}
+
+// Written is how many records are in the pipe, or were.
+func (e *Encoder) Written() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.written
 }
 
 func stamp(r *Record) {
