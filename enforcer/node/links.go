@@ -88,11 +88,12 @@ func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy) error {
 
 // unknown lists the links that the session does not hold. Root inside makes
 // links of its own, which lead nowhere: of those without an end on the host
-// only the one that is asked about counts.
+// only the one that is asked about counts. It gives them numbers, too: what has
+// an end on the host is known by that one's.
 func (s *session) unknown(uplinks []netns.Uplink, asked string) []netns.Uplink {
 	return slices.DeleteFunc(slices.Clone(uplinks), func(u netns.Uplink) bool {
 		return u.HostIndex == 0 && u.Name != asked || slices.ContainsFunc(s.uplinks, func(known netns.Uplink) bool {
-			return known.Index == u.Index || known.HostIndex != 0 && known.HostIndex == u.HostIndex
+			return known.HostIndex == u.HostIndex && (u.HostIndex != 0 || known.Index == u.Index)
 		})
 	})
 }
