@@ -13,6 +13,7 @@ var (
 	ErrHostNetwork = errors.New("the container has the host's network")
 	ErrProcesses   = errors.New("the container sees processes of the host or of another container")
 	ErrMounts      = errors.New("the container has the host's mounts")
+	ErrDevices     = errors.New("the container is given network devices of the host, whenever its runtime moves them")
 	ErrCapability  = errors.New("the container has a capability that reaches past its fence")
 )
 
@@ -59,8 +60,11 @@ func check(config object) error {
 	if pid, own := find("pid"); !own || pid.Path != "" {
 		return ErrProcesses
 	}
-	if _, own := find("mount"); !own {
+	if mount, own := find("mount"); !own || mount.Path != "" {
 		return ErrMounts
+	}
+	if err := checkDevices(linux); err != nil {
+		return err
 	}
 	if user, own := find("user"); own && user.Path == "" {
 		return nil
@@ -70,6 +74,19 @@ func check(config object) error {
 		return err
 	}
 	return checkCapabilities(process)
+}
+
+// checkDevices refuses what OCI 1.3 calls netDevices: such a link has no end on
+// the host, and may come when the namespace was looked at.
+func checkDevices(linux object) error {
+	var devices object
+	if err := linux.get("netDevices", &devices); err != nil {
+		return err
+	}
+	if len(devices) > 0 {
+		return ErrDevices
+	}
+	return nil
 }
 
 func checkCapabilities(process object) error {

@@ -11,9 +11,9 @@
 //     network namespace; runtimes run these hooks when the namespace is there
 //     and before the first instruction of the container, and end the container
 //     when one fails.
-//   - What would not hold is refused: the host's network, another container's
-//     or the host's processes, and capabilities of the host that reach past
-//     every fence.
+//   - What would not hold is refused: the host's network and network devices,
+//     another container's or the host's processes and mounts, and capabilities
+//     of the host that reach past every fence.
 //   - The policy is an argument. Nothing that an image can say (environment,
 //     labels, annotations) chooses it.
 //   - Whatever is not edited stays as it was, keys that this package does not
