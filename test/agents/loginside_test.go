@@ -113,3 +113,48 @@ func (tr *trial) browse(target string) *http.Response {
 	response.Body.Close()
 	return response
 }
+
+// TestClaudeCodeLogsInInside: Claude Code's own login in a session, with the code
+// that its user pastes.
+func TestClaudeCodeLogsInInside(t *testing.T) {
+	w := rig.New(t)
+	tr := &trial{T: t, world: w, upstream: rig.NewUpstream(t, w.Listen), name: "claude", key: rig.CanaryOf(t, "sk-ant-oat01-", 108)}
+	t.Cleanup(tr.explain)
+	refresh := rig.CanaryOf(t, "sk-ant-ort01-", 108)
+	tr.serveAnthropic()
+	tr.upstream.Serve("platform.claude.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.URL.Path != "/v1/oauth/token" || !strings.Contains(string(body), `"from-the-browser"`) {
+			answer(w, map[string]any{"message": "hello"})
+			return
+		}
+		answer(w, map[string]any{
+			"token_type": "Bearer", "access_token": tr.key, "refresh_token": refresh, "expires_in": 28800, "scope": "user:inference user:profile",
+			"account": map[string]any{"uuid": "u-1", "email_address": "me@x.test"}, "organization": map[string]any{"uuid": "o-1", "name": "x"},
+		})
+	}))
+	told, tells := io.Pipe()
+	typed, types := io.Pipe()
+	p := w.Start(rig.Session{Policy: tr.policy(), Env: []string{path}, Flags: []string{"--login", "claude"}, Args: []string{"claude", "auth", "login"}, Stdin: typed, Stdout: tells})
+	for lines := bufio.NewReader(told); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal("Claude Code names no address")
+		}
+		if strings.Contains(line, "https://claude.ai/oauth/authorize?") {
+			go io.Copy(io.Discard, lines)
+			break
+		}
+	}
+	fmt.Fprintln(types, "from-the-browser#state")
+	types.Close()
+	r := p.Wait()
+	if r.Exit != 0 || !strings.Contains(r.Stderr, "a login was made in the session, and is stored") {
+		t.Fatalf("%v", r)
+	}
+	for _, token := range []string{refresh, tr.key} { // the key last: it is asked for next
+		tr.key = token
+		tr.clean("login", r.Bytes())
+	}
+	tr.answers(tr.start(rig.Session{Args: []string{"claude", "-p", "say pong"}}))
+}
