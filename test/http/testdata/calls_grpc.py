@@ -3,6 +3,7 @@
 each call: status, messages, metadata."""
 import hashlib
 import os
+import queue
 import sys
 
 import grpc
@@ -64,7 +65,6 @@ show("client stream", call, [short(answer)])
 
 def turns():
     """Each message is sent when the one before has come back."""
-    import queue
     waiting = queue.Queue()
     waiting.put(b"0")
     call = channel.stream_stream("/test.Echo/Each", **same)(iter(waiting.get, None), metadata=own, timeout=30)
@@ -76,6 +76,9 @@ def turns():
 
 
 turns()
-cancelled = channel.stream_stream("/test.Echo/Each", **same)(iter([b"one"]), metadata=own, timeout=30)
+open_end = queue.Queue()  # a call whose requests end may have ended before it is cancelled
+open_end.put(b"one")
+cancelled = channel.stream_stream("/test.Echo/Each", **same)(iter(open_end.get, None), metadata=own, timeout=30)
 print("cancel", next(cancelled), cancelled.cancel(), cancelled.code().name)
+open_end.put(None)
 channel.close()
