@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -72,10 +73,14 @@ func (r *rig) refusedPage(body string, record int) string {
 
 // HTTP/2 frame types and flags of RFC 9113 section 6.
 const (
-	frameHeaders  = 1
-	frameReset    = 3
-	frameSettings = 4
-	frameGoAway   = 7
+	frameData         = 0
+	frameHeaders      = 1
+	frameReset        = 3
+	frameSettings     = 4
+	framePing         = 6
+	frameGoAway       = 7
+	frameUpdate       = 8
+	frameContinuation = 9
 
 	flagEndStream  = 1
 	flagEndHeaders = 4
@@ -98,20 +103,38 @@ func readFrame(conn io.Reader) (kind byte, payload []byte, err error) {
 	return head[3], payload, err
 }
 
+// dialH2 opens an h2 connection of which the test writes the frames.
+func (r *rig) dialH2(host string) *tls.Conn {
+	r.t.Helper()
+	conn := r.dialTLS(host, "h2")
+	io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	conn.Write(frame(frameSettings, 0, 0, nil))
+	return conn
+}
+
+// fieldBlock encodes names and values, in order, without the dynamic table.
+func fieldBlock(fields ...string) []byte {
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for i := 0; i+1 < len(fields); i += 2 {
+		encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1], Sensitive: true})
+	}
+	return block.Bytes()
+}
+
 // stream sends one h2 request of any fields, in order, and returns the status,
 // or "reset" when the stream or connection was ended instead.
 func (r *rig) stream(host string, fields ...string) string {
 	r.t.Helper()
-	conn := r.dialTLS(host, "h2")
+	return r.block(host, fieldBlock(fields...))
+}
+
+// block is stream for fields that are encoded.
+func (r *rig) block(host string, fields []byte) string {
+	r.t.Helper()
+	conn := r.dialH2(host)
 	defer conn.Close()
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for i := 0; i+1 < len(fields); i += 2 {
-		encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-	}
-	io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-	conn.Write(frame(frameSettings, 0, 0, nil))
-	conn.Write(frame(frameHeaders, flagEndStream|flagEndHeaders, 1, block.Bytes()))
+	conn.Write(frame(frameHeaders, flagEndStream|flagEndHeaders, 1, fields))
 	for {
 		kind, payload, err := readFrame(conn)
 		switch {

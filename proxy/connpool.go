@@ -52,6 +52,7 @@ func newConnPool(dial func(context.Context, string, string) (net.Conn, error), c
 		MaxResponseHeaderBytes: upstreamHeaders,
 		WriteBufferSize:        upstreamBuffer,
 		ReadBufferSize:         upstreamBuffer,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: upstreamWindow},
 	}
 	return p
 }

@@ -205,3 +205,28 @@ func TestL11GuessesOfACredential(t *testing.T) {
 		}
 	})
 }
+
+// TestH5RequestTrailers: what stands behind a request's body is dropped, a
+// credential too.
+func TestH5RequestTrailers(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, h2 bool) {
+		r, up, _ := newWorld(t)
+		req, err := http.NewRequest("POST", "https://"+apiHost+"/v1/x", io.MultiReader(strings.NewReader("body")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Api-Key", placeholder)
+		req.Trailer = http.Header{"X-Auth-Token": {"sk-mine"}, "X-Behind": {placeholder}}
+		resp, err := r.client(h2).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if body, _ := io.ReadAll(up.last(t).Body); resp.StatusCode != 200 || string(body) != "body" {
+			t.Errorf("%d, upstream got %q", resp.StatusCode, body)
+		}
+		if seen := up.seen(); strings.Contains(seen, "sk-mine") || strings.Contains(seen, "Behind") || strings.Contains(seen, "Trailer:") {
+			t.Errorf("upstream saw\n%s", seen)
+		}
+	})
+}
