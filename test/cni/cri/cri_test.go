@@ -6,7 +6,6 @@ package cri
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -40,17 +39,8 @@ func withInterface(t *testing.T, b *bed) {
 	if out, exit := p.sh(t, swap); exit != 0 || !strings.Contains(out, b.upstream.Answer) {
 		t.Errorf("swap: exit %d %s", exit, out)
 	}
-	p.sh(t, `(cd / && exec setsid python3 -c 'import http.server,socket
-class S(http.server.HTTPServer): address_family = socket.AF_INET6
-S(("::", 8080), http.server.BaseHTTPRequestHandler).serve_forever()' >/dev/null 2>&1 &)`)
-	for _, a := range addresses {
-		// curl tries again while nobody listens yet: the server has just begun.
-		out := b.run("curl", "-s", "--max-time", "10", "--retry", "50", "--retry-connrefused", "--retry-delay", "1", "-o", "/dev/null", "-w", "%{http_code}",
-			"http://"+netip.AddrPortFrom(netip.MustParseAddr(a), 8080).String()+"/")
-		if out != "501" {
-			t.Errorf("probe of %s: %s", a, out)
-		}
-	}
+	p.listen(t)
+	p.probed(t)
 	for _, url := range []string{"http://203.0.113.99/", "http://[2001:db8:1::99]/", "http://10.95.0.1/"} {
 		if out, exit := p.sh(t, "curl -sS --max-time 10 "+url); exit != 7 {
 			t.Errorf("%s: exit %d %s", url, exit, out)

@@ -70,16 +70,19 @@ func (c *cluster) install(t *testing.T) {
 	c.agent = c.podIn("team-a", "agent", map[string]string{"phantom-ns.dev/policy": "coder"})
 	c.agent.must(t)
 	c.agent.swaps(t, true)
+	c.agent.listen(t)
 	c.leaves(t, "team-b", false)
 	c.leaves(t, "kube-system", true)
 }
 
-// upgrade: while the daemon is away pods neither start nor reach anything, and
-// those that run go on when another one comes.
+// upgrade: while the daemon is away pods neither start, unless they are exempt,
+// nor reach anything, but are reached; those that run go on when another comes.
 func (c *cluster) upgrade(t *testing.T) {
 	c.daemon.stop(t)
 	c.isInstalled(t)
 	c.agent.swaps(t, false)
+	c.agent.probed(t)
+	c.leaves(t, "kube-system", true)
 	late := c.podIn("team-a", "late", map[string]string{"phantom-ns.dev/policy": "coder"})
 	if err := late.run(t, "runc"); err == nil || !strings.Contains(err.Error(), "node.sock") {
 		t.Errorf("a pod without the daemon: %v", err)

@@ -6,6 +6,7 @@ package cri
 
 import (
 	"context"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,4 +131,26 @@ func (p *pod) addresses(t testing.TB) []string {
 		all = append(all, more.Ip)
 	}
 	return all
+}
+
+// listen starts a server in the container.
+func (p *pod) listen(t testing.TB) {
+	t.Helper()
+	p.sh(t, `(cd / && exec setsid python3 -c 'import http.server,socket
+class S(http.server.HTTPServer): address_family = socket.AF_INET6
+S(("::", 8080), http.server.BaseHTTPRequestHandler).serve_forever()' >/dev/null 2>&1 &)`)
+}
+
+// probed fails unless the node is answered at every address, as a kubelet's
+// probe would be.
+func (p *pod) probed(t testing.TB) {
+	t.Helper()
+	for _, a := range p.addresses(t) {
+		// curl tries again while nobody listens yet: the server has just begun.
+		out := p.b.run("curl", "-s", "--max-time", "10", "--retry", "50", "--retry-connrefused", "--retry-delay", "1", "-o", "/dev/null", "-w", "%{http_code}",
+			"http://"+netip.AddrPortFrom(netip.MustParseAddr(a), 8080).String()+"/")
+		if out != "501" {
+			t.Errorf("probe of %s: %s", a, out)
+		}
+	}
 }
