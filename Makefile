@@ -37,7 +37,7 @@ check:
 
 # What make test sets up and runs, and how long one package may take. The rig's
 # machines, which have no way out and emulate, say otherwise.
-SETUP   ?= bpf clients keyring bench http cni
+SETUP   ?= bpf clients keyring bench http cni systemd
 SUITES  ?= ./...
 TIMEOUT ?= 12m
 

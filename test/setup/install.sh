@@ -16,6 +16,7 @@
 #     rig        Vagrant, libvirt and QEMU for the other kernels
 #     kernel     QEMU alone, for a quick run on another kernel
 #     cni        plugins of others, for chains in test/cni
+#     systemd    what looks at the units and starts the daemon in test/node
 #     containers podman, containerd, Docker, runc and crun, none of which is
 #                started, and a JDK
 #
@@ -214,6 +215,8 @@ finish_agents() {
 
 group_cni() { need containernetworking-plugins; }
 
+group_systemd() { need_for systemd-socket-activate systemd; }
+
 # The tests start the daemons themselves, in namespaces of their own. Whoever
 # has them already keeps them as they are.
 group_containers() {
@@ -294,10 +297,10 @@ after_http() {
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 
-[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel cni containers)"
+[ $# -gt 0 ] || die "usage: install.sh GROUP... (demo clients agents browser bpf keyring bench http rig kernel cni systemd containers)"
 for group; do
 	case $group in
-	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel | cni | containers) "group_$group" ;;
+	demo | clients | agents | browser | bpf | keyring | bench | http | rig | kernel | cni | systemd | containers) "group_$group" ;;
 	*) die "no such group: $group" ;;
 	esac
 done
