@@ -129,8 +129,8 @@ func (s *stage) write(to io.Writer, text string) {
 func TestO10EveryRequestHasOneRecord(t *testing.T) {
 	s := newStage(t, attempt(t))
 	const script = `for version in --http1.1 --http2; do
-curl -sS -Z $version -o /dev/null 'https://` + name + `/{read'$version'}[1-40]' &
-curl -sS -Z $version -o /dev/null -d x 'https://` + name + `/{write'$version'}[1-40]' &
+curl -sS $version -o /dev/null 'https://` + name + `/{read'$version'}[1-40]' &
+curl -sS $version -o /dev/null -d x 'https://` + name + `/{write'$version'}[1-40]' &
 done; wait`
 	if r := s.world.Run(rig.Session{Policy: s.policy(""), Args: []string{"sh", "-c", script}}); r.Exit != 0 {
 		t.Fatalf("got %v", r)
