@@ -119,28 +119,14 @@ func binding(name, provider string, hosts []string) (secret.Entry, error) {
 // readSecret reads without an echo where a person types, else standard input
 // to its end.
 func (e *env) readSecret(name string) (secret.Value, error) {
-	fd := int(e.stdin.Fd())
-	if !term.IsTerminal(fd) {
+	if !term.IsTerminal(int(e.stdin.Fd())) {
 		return secret.Read(e.stdin)
 	}
-	fmt.Fprintf(e.stderr, "%s: ", name)
-	typed, err := term.ReadPassword(fd)
-	fmt.Fprintln(e.stderr)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("read terminal: %w", err)
+	value, err := secret.AskCredential(e.stdin, e.stderr, name+": ")
+	if errors.Is(err, secret.ErrNoPassphrase) {
+		err = errNothingRead
 	}
-	if len(typed) == 0 {
-		return secret.Value{}, errNothingRead
-	}
-	value, err := secret.New(typed) // wipes typed
-	if err != nil {
-		return secret.Value{}, err
-	}
-	if err := secret.Check(value); err != nil {
-		value.Wipe()
-		return secret.Value{}, err
-	}
-	return value, nil
+	return value, err
 }
 
 func (e *env) secretListCommand() *cobra.Command {

@@ -31,14 +31,30 @@ var (
 // terminal is put back. The line end is no part of the passphrase. An empty one
 // is ErrNoPassphrase.
 func AskPassphrase(from *os.File, prompt string) (Value, error) {
-	phrase, err := askPassphrase(from, prompt)
+	phrase, err := askLine(from, from, prompt, maxPassphrase)
 	if err != nil {
 		return Value{}, fmt.Errorf("read passphrase: %w", err)
 	}
 	return phrase, nil
 }
 
-func askPassphrase(from *os.File, prompt string) (Value, error) {
+// AskCredential is AskPassphrase for a credential, which is checked; the prompt
+// is written to to.
+func AskCredential(from *os.File, to io.Writer, prompt string) (Value, error) {
+	v, err := askLine(from, to, prompt, MaxLength)
+	if err == nil {
+		err = Check(v)
+	}
+	if err != nil {
+		v.Wipe()
+		return Value{}, fmt.Errorf("read credential: %w", err)
+	}
+	return v, nil
+}
+
+// askLine has the echo off before it asks: a paste or a program may be as quick
+// as the prompt.
+func askLine(from *os.File, to io.Writer, prompt string, limit int) (Value, error) {
 	raw, err := from.SyscallConn()
 	if err != nil {
 		return Value{}, err
@@ -50,7 +66,7 @@ func askPassphrase(from *os.File, prompt string) (Value, error) {
 	if err != nil { // no terminal
 		// Ignored where the file takes no deadline: it has an end then.
 		_ = from.SetReadDeadline(time.Now().Add(phraseTimeout))
-		return readLine(from)
+		return readLine(from, limit)
 	}
 	quiet := *was
 	quiet.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG
@@ -61,16 +77,16 @@ func askPassphrase(from *os.File, prompt string) (Value, error) {
 		return Value{}, err
 	}
 	defer unix.IoctlSetTermios(fd, unix.TCSETSF, was)
-	defer fmt.Fprint(from, "\r\n")
-	fmt.Fprint(from, prompt)
-	return readLine(typed{from})
+	defer fmt.Fprint(to, "\r\n")
+	fmt.Fprint(to, prompt)
+	return readLine(typed{from}, limit)
 }
 
 // readLine reads to a line end, or the end, byte by byte: what follows is not
 // ours.
-func readLine(r io.Reader) (Value, error) {
-	var line [maxPassphrase + 1]byte
-	defer clear(line[:])
+func readLine(r io.Reader, limit int) (Value, error) {
+	line := make([]byte, limit+1)
+	defer clear(line)
 	for n := 0; ; {
 		_, err := io.ReadFull(r, line[n:n+1])
 		switch {
