@@ -114,7 +114,7 @@ func (h h2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		eof := io.EOF
 		x.body.outcome.Store(&eof)
 	}
-	x.out = &h2Writer{w: w, control: http.NewResponseController(w)}
+	x.out = newH2Writer(w)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	x.cancel = cancel
@@ -184,6 +184,18 @@ func checkH2(r *http.Request) *refusal {
 type h2Writer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	stall   *time.Timer   // ends a stream whose peer lets nobody write to it
+	stalled chan struct{} // told when it did
+}
+
+func newH2Writer(w http.ResponseWriter) *h2Writer {
+	out := &h2Writer{w: w, control: http.NewResponseController(w), stalled: make(chan struct{})}
+	out.stall = time.AfterFunc(writeTimeout, func() {
+		out.abort()
+		out.stalled <- struct{}{}
+	})
+	out.stall.Stop()
+	return out
 }
 
 func (w *h2Writer) head(status int, header http.Header, length int64, bodyless bool) error {
@@ -204,10 +216,32 @@ func (w *h2Writer) head(status int, header http.Header, length int64, bodyless b
 	return nil
 }
 
-func (w *h2Writer) Write(p []byte) (int, error) { return w.w.Write(p) }
-func (w *h2Writer) flush() error                { return w.control.Flush() }
+// Write has a timer and no deadline: that would end an answer which is silent
+// for as long.
+func (w *h2Writer) Write(p []byte) (int, error) {
+	w.stall.Reset(writeTimeout)
+	defer w.settle()
+	return w.w.Write(p)
+}
 
+func (w *h2Writer) flush() error {
+	w.stall.Reset(writeTimeout)
+	defer w.settle()
+	return w.control.Flush()
+}
+
+// settle stops the timer, or waits until it has done its work: of a stream whose
+// handler has returned net/http has nothing left to abort.
+func (w *h2Writer) settle() {
+	if !w.stall.Stop() {
+		<-w.stalled
+	}
+}
+
+// end leaves what is in the buffer to net/http, which writes it when the handler
+// has returned.
 func (w *h2Writer) end(trailer http.Header) error {
+	w.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	for name, values := range trailer {
 		w.w.Header()[http.TrailerPrefix+name] = values
 	}

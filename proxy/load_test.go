@@ -137,6 +137,46 @@ func TestD1SlowRead(t *testing.T) {
 	})
 }
 
+// TestD1SlowReadOverH2: a peer that opens no window for an answer, whether it is
+// still being written or in net/http's buffer.
+func TestD1SlowReadOverH2(t *testing.T) {
+	for name, size := range map[string]int{"long": 1 << 20, "short": 100} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				agent, far := net.Pipe()
+				server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					out := newH2Writer(w)
+					out.head(200, http.Header{}, int64(size), false)
+					out.Write(make([]byte, size))
+					out.end(nil)
+				})}
+				server.Protocols.SetUnencryptedHTTP2(true)
+				l := &pairListener{conns: make(chan net.Conn, 1), done: make(chan struct{})}
+				l.conns <- far
+				go server.Serve(l)
+				start := time.Now()
+				go func() {
+					io.WriteString(agent, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+					agent.Write(frame(frameSettings, 0, 0, []byte{0, 4, 0, 0, 0, 0})) // SETTINGS_INITIAL_WINDOW_SIZE
+					agent.Write(frame(frameHeaders, flagEndStream|flagEndHeaders, 1, fieldBlock(fields()...)))
+				}()
+				kind := byte(frameHeaders)
+				for kind != frameReset {
+					var err error
+					if kind, _, err = readFrame(agent); err != nil || kind == frameData {
+						t.Fatalf("frame %d: %v", kind, err)
+					}
+				}
+				if waited := time.Since(start); waited != writeTimeout {
+					t.Errorf("held for %v", waited)
+				}
+				server.Close()
+				agent.Close()
+			})
+		})
+	}
+}
+
 // TestD1StalledUpstream: one that does not read a request, or its body.
 func TestD1StalledUpstream(t *testing.T) {
 	for name, read := range map[string]int{"head": 0, "body": 200} {
