@@ -131,9 +131,9 @@ func TestO10EveryRequestHasOneRecord(t *testing.T) {
 	const script = `for version in --http1.1 --http2; do
 curl -sS $version -o /dev/null 'https://` + name + `/{read'$version'}[1-40]' &
 curl -sS $version -o /dev/null -d x 'https://` + name + `/{write'$version'}[1-40]' &
-done; wait`
-	if r := s.world.Run(rig.Session{Policy: s.policy(""), Args: []string{"sh", "-c", script}}); r.Exit != 0 {
-		t.Fatalf("got %v", r)
+wait; done`
+	if r := s.world.Run(rig.Session{Policy: s.policy(""), Args: []string{"sh", "-c", script}}); r.Exit != 0 || r.Stderr != "" {
+		t.Fatalf("got %v\n%+v", r, s.world.Audit())
 	}
 	records, came := make(map[string]int), make(map[string]int)
 	for _, r := range s.world.Audit() {
