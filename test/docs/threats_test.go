@@ -50,9 +50,9 @@ func TestEveryPromiseIsHeld(t *testing.T) {
 }
 
 // The cases of an attacker's list that this project began with, by what they are
-// about, and how many there are: redirect, names, HTTP, credentials, processes
-// and host, sessions, load, operation, containers.
-var cases = map[string]int{"R": 14, "N": 10, "H": 10, "C": 12, "P": 15, "S": 5, "D": 11, "O": 10, "K": 7}
+// about, and how many there are: redirect, names, HTTP, credentials, leaks, processes
+// and host, sessions, trust, load, operation, containers.
+var cases = map[string]int{"R": 14, "N": 10, "H": 10, "C": 12, "L": 12, "P": 15, "S": 5, "T": 5, "D": 11, "O": 10, "K": 7}
 
 // TestEveryCaseHasATest finds one that is named for each case, or a line of the
 // ways out of a session.

@@ -42,8 +42,10 @@ echo done; read -r _; curl -sS -o /dev/null -w '%{http_code}\n' https://` + name
 			said, says := io.Pipe()
 			t.Cleanup(func() { said.Close() })
 			wait, proceed := io.Pipe()
+			warned, warns := io.Pipe()
+			t.Cleanup(func() { warned.Close() })
 			p := s.world.Start(rig.Session{
-				Policy: s.policy("audit: {full: " + full + "}\n"), Args: []string{"sh", "-c", script}, Stdin: wait, Stdout: says,
+				Policy: s.policy("audit: {full: " + full + "}\n"), Args: []string{"sh", "-c", script}, Stdin: wait, Stdout: says, Stderr: warns,
 			})
 			lines := bufio.NewReader(said)
 			s.until(lines, "ready\n")
@@ -54,6 +56,11 @@ echo done; read -r _; curl -sS -o /dev/null -w '%{http_code}\n' https://` + name
 			if answered != strings.Repeat("200\n", requests) {
 				t.Errorf("answers while the disk is full: %q", answered)
 			}
+			// The agent has its answers; the supervisor may not have tried yet.
+			if line, err := bufio.NewReader(warned).ReadString('\n'); !strings.Contains(line, "audit log takes no records") {
+				t.Errorf("warned %q: %v", line, err)
+			}
+			go io.Copy(io.Discard, warned)
 			s.must(s.world.Do(func() error { return os.Remove(filler) }))
 			s.write(proceed, "go\n")
 			proceed.Close()
