@@ -47,7 +47,15 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 // unguard takes guards away, the links first: what may still live inside gets no
 // moment without one.
 func (d *Daemon) unguard(s *session) error {
-	if err := s.cut(s.uplinks); err != nil {
+	uplinks := s.uplinks
+	if s.unfenced && s.namespace != nil { // those without a host's end are written down nowhere
+		inside, err := s.namespace.Uplinks()
+		if err != nil {
+			return err
+		}
+		uplinks = append(inside, uplinks...)
+	}
+	if err := s.cut(uplinks); err != nil {
 		return err
 	}
 	errs := []error{d.programs.Unguard(s.cookie)}

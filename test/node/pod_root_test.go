@@ -206,8 +206,13 @@ func TestALinkThatCannotBeFencedIsRefused(t *testing.T) {
 	p.attach()
 	p.swaps()
 	p.stands()
+	b.node.Stop()
+	b.node.Start()
+	p.swaps()
+	p.stands()
 	p.detach()
 	b.isEmpty()
+	p.isDown() // what may still live inside is not let out
 }
 
 // Only root asks; a member of the group has another socket.

@@ -96,16 +96,7 @@ func TestK6ASecondInterfaceThatIsRefused(t *testing.T) {
 	if _, err := b.client.Attach(t.Context(), second.Attachment); api.Code(err) != api.CodeUnfenced {
 		t.Errorf("attached: %v", err)
 	}
-	err := first.do(func() error {
-		link, err := netlink.LinkByName(second.Interface)
-		if err == nil && link.Attrs().Flags&net.FlagUp != 0 {
-			t.Error("its link is up")
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	second.isDown()
 	first.swaps()
 	first.sendEverything()
 	if frames := out.heard(); len(frames) != 0 {
@@ -113,6 +104,21 @@ func TestK6ASecondInterfaceThatIsRefused(t *testing.T) {
 	}
 	first.detach()
 	b.isEmpty()
+}
+
+// isDown fails the test where the interface is up.
+func (p *pod) isDown() {
+	p.Helper()
+	err := p.do(func() error {
+		link, err := netlink.LinkByName(p.Interface)
+		if err == nil && link.Attrs().Flags&net.FlagUp != 0 {
+			p.Errorf("%s of %s is up", p.Interface, p.Container)
+		}
+		return err
+	})
+	if err != nil {
+		p.Error(err)
+	}
 }
 
 // plugMacvlan gives the namespace a link that has no end on the host.
