@@ -4,6 +4,7 @@ package enforcer
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/phantom-ns/phantom-ns/proxy/accept"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
 
@@ -74,7 +76,7 @@ func (s *Session) openDoor() error {
 	s.undo.push(l.Close)
 	go func() {
 		for {
-			conn, err := l.AcceptUnix()
+			conn, err := accept.Next(context.Background(), l.AcceptUnix, s.config.Logger)
 			if err != nil {
 				return
 			}

@@ -5,12 +5,14 @@ package enforcer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/proxy"
+	"github.com/phantom-ns/phantom-ns/proxy/accept"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
@@ -21,14 +23,15 @@ import (
 type relays struct {
 	slots  chan struct{} // one for each open connection
 	record func(audit.Record)
+	log    *slog.Logger
 
 	ctx    context.Context // ended by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-func newRelays(connections int, record func(audit.Record)) *relays {
-	r := &relays{slots: make(chan struct{}, max(connections, 1)), record: record}
+func newRelays(connections int, record func(audit.Record), log *slog.Logger) *relays {
+	r := &relays{slots: make(chan struct{}, max(connections, 1)), record: record, log: log}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -45,7 +48,7 @@ type far struct {
 func (r *relays) serve(l net.Listener, to far) error {
 	defer context.AfterFunc(r.ctx, func() { l.Close() })()
 	for {
-		near, err := l.Accept()
+		near, err := accept.Next(r.ctx, l.Accept, r.log)
 		if err != nil {
 			return err
 		}

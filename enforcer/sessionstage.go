@@ -179,7 +179,7 @@ func (s *sessionStage) open(m message, share *proxy.Share) (err error) {
 	rules := &s.policy.rules
 	s.names = dns.New(policy.Canonical, func(host string) bool { return rules.Load().Name(host) })
 	s.stub = &dns.Server{Table: s.names, Hostname: m.Hostname, Own4: m.Own4, Own6: m.Own6, Sink: s.records}
-	s.relays = newRelays(s.spec.Limits.Connections, s.record)
+	s.relays = newRelays(s.spec.Limits.Connections, s.record, s.log)
 	s.server, err = s.policy.group.NewServer(proxy.Session{
 		Names: s.names, Sink: s.records, Origin: s.origin(m.Own4, m.Own6), Share: share,
 	})

@@ -8,17 +8,11 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/phantom-ns/phantom-ns/proxy/accept"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
-)
-
-// Pauses of an accept loop that is out of file descriptors or memory.
-const (
-	minPause = 5 * time.Millisecond
-	maxPause = time.Second
 )
 
 // ErrClosed is returned by [Server.Serve] after [Server.Close].
@@ -33,44 +27,16 @@ func (s *Server) Serve(listener net.Listener) error {
 		return ErrClosed
 	}
 	defer s.removeListener(listener)
-	pause := time.Duration(0)
 	for {
-		conn, err := listener.Accept()
+		conn, err := accept.Next(s.ctx, listener.Accept, s.logger)
 		switch {
 		case err == nil:
-			pause = 0
 			s.take(conn)
 		case s.ctx.Err() != nil || s.draining.Load():
 			return ErrClosed
-		case !passing(err):
-			return fmt.Errorf("accept connection: %w", err)
 		default:
-			pause = min(max(2*pause, minPause), maxPause)
-			s.logger.Warn("accept connection", "error", err, "pause", pause)
-			s.wait(pause)
+			return fmt.Errorf("accept connection: %w", err)
 		}
-	}
-}
-
-// passing reports whether accept may succeed later.
-func passing(err error) bool {
-	for _, errno := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO, syscall.EPERM,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *Server) wait(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.ctx.Done():
 	}
 }
 

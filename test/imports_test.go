@@ -52,7 +52,7 @@ var layers = [][]string{
 	{"netns/sandbox/trust", "netns/sandbox/fence", "proxy/dns", "proxy/swap", "proxy/scrub", "proxy/mask"},
 	{"proxy/mint"},
 	{"proxy/policy", "proxy/secret", "proxy/ca", "proxy/audit", "netns/sandbox/mountinfo"},
-	{"proxy/sign"},
+	{"proxy/sign", "proxy/accept"},
 }
 
 // exceptions are imports that the rule above cannot express, with the reason.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/console"
+	"github.com/phantom-ns/phantom-ns/proxy/accept"
 )
 
 // Socket is where members ask, a SOCK_SEQPACKET socket.
@@ -58,13 +59,9 @@ func Serve(ctx context.Context, l *net.UnixListener, config Config) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	s := &server{config: config, sessions: make(map[uint32]int)}
 	for {
-		conn, err := l.AcceptUnix()
+		conn, err := accept.Next(ctx, l.AcceptUnix, config.Logger)
 		if ctx.Err() != nil {
 			return nil
-		}
-		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ECONNABORTED) {
-			config.Logger.Warn("accept member", "error", err)
-			continue
 		}
 		if err != nil {
 			return fmt.Errorf("accept member: %w", err)
