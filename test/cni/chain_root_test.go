@@ -6,6 +6,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
@@ -49,6 +51,7 @@ func (n *node) first(kind string, subnets []string) string {
 		"bridge":  `"bridge":"cni` + fmt.Sprint(len(subnets)) + subnets[0][2:4] + `","isGateway":true,`,
 		"ptp":     "",
 		"macvlan": `"master":"uplink0",`,
+		"ipvlan":  `"master":"uplink0",`,
 	}
 	return `{"type":"` + kind + `",` + more[kind] + n.ranges(subnets) + `}`
 }
@@ -156,13 +159,19 @@ func (c *container) answers(t *testing.T, a netip.Addr) {
 	}
 }
 
-// After macvlan there is no link of the host's to fence: refused, unless the
-// configuration accepts that.
-func TestK4MacvlanIsRefusedUnlessAccepted(t *testing.T) {
+// After macvlan and ipvlan there is no link of the host's to fence: refused,
+// unless the configuration accepts that.
+func TestK4UnfencedIsRefusedUnlessAccepted(t *testing.T) {
 	n := newNode(t)
 	n.uplink(t)
+	for _, kind := range n.overUplink(t) {
+		t.Run(kind, func(t *testing.T) { n.unfenced(t, kind) })
+	}
+}
+
+func (n *node) unfenced(t *testing.T, kind string) {
 	subnets := []string{"10.93.0.0/24", "fd93::/64"}
-	refused := n.list(t, "1.0.0", "macvlan", n.first("macvlan", subnets), n.ours(underWeb))
+	refused := n.list(t, "1.0.0", kind, n.first(kind, subnets), n.ours(underWeb))
 	c := n.newContainer(t)
 	_, err := c.add(refused)
 	wantCode(t, "ADD", err, 101)
@@ -170,7 +179,7 @@ func TestK4MacvlanIsRefusedUnlessAccepted(t *testing.T) {
 		t.Errorf("DEL after the refusal: %v", err)
 	}
 
-	accepted := n.list(t, "1.0.0", "macvlan2", n.first("macvlan", subnets), n.ours(underWeb+`,"unfencedLink":"accept"`))
+	accepted := n.list(t, "1.0.0", kind+"2", n.first(kind, subnets), n.ours(underWeb+`,"unfencedLink":"accept"`))
 	c = n.newContainer(t)
 	c.mustAdd(t, accepted)
 	if got := c.swaps(t); got != "swapped" {
@@ -179,6 +188,30 @@ func TestK4MacvlanIsRefusedUnlessAccepted(t *testing.T) {
 	if got, exit := c.run(t, "curl", "-sS", "--max-time", "10", "http://203.0.113.99/"); exit != 7 {
 		t.Errorf("elsewhere: exit %d: %s", exit, got)
 	}
+}
+
+// overUplink are the kinds that this kernel is built with.
+func (n *node) overUplink(t *testing.T) []string {
+	t.Helper()
+	kinds := []string{"macvlan"}
+	err := n.Do(func() error {
+		parent, err := netlink.LinkByName("uplink0")
+		if err != nil {
+			return err
+		}
+		link := &netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "trial0", ParentIndex: parent.Attrs().Index}}
+		if err := netlink.LinkAdd(link); errors.Is(err, unix.EOPNOTSUPP) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		kinds = append(kinds, "ipvlan")
+		return netlink.LinkDel(link)
+	})
+	if err != nil {
+		t.Fatalf("try ipvlan: %v", err)
+	}
+	return kinds
 }
 
 // frame sends a broadcast frame with a datagram to a stranger, past every hook

@@ -6,7 +6,10 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -70,6 +73,57 @@ func TestK2DELAfterACrash(t *testing.T) {
 		if err := c.del(l); err != nil {
 			t.Errorf("DEL, %s, with the daemon back: %v", name, err)
 		}
+	}
+}
+
+// K2: a reboot takes namespaces, /run and the kernel's memory; what a runtime
+// then deletes is gone already, and the same container begins anew.
+func TestK2DELAfterAReboot(t *testing.T) {
+	n := newNode(t)
+	sealed := n.list(t, "1.0.0", "sealed", n.ours(underWeb))
+	linked := n.list(t, "1.0.0", "linked", n.first("bridge", families["dual stack"]), n.ours(underWeb))
+	of := map[*container]*libcni.NetworkConfigList{n.newContainer(t): sealed, n.newContainer(t): linked}
+	for c, l := range of {
+		if _, err := c.add(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.daemon.Kill()
+	for c := range of {
+		c.remove(t)
+	}
+	for _, dir := range []string{"run", "bpf/phantom-ns"} {
+		n.empty(t, filepath.Join(n.daemon.Dir, dir))
+	}
+	n.daemon.Start()
+	if held := n.attachments(t); len(held) > 0 {
+		t.Errorf("held after the reboot: %+v", held)
+	}
+	for c, l := range of {
+		if err := c.del(l); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+		again := n.newContainer(t)
+		again.ContainerID = c.ContainerID
+		again.mustAdd(t, l)
+		if got := again.swaps(t); got != "swapped" {
+			t.Errorf("swap after the reboot: %s", got)
+		}
+	}
+}
+
+// empty removes what is in a folder of the world.
+func (n *node) empty(t *testing.T, dir string) {
+	t.Helper()
+	err := n.Do(func() error {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
