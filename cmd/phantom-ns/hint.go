@@ -55,7 +55,7 @@ var hints = []struct {
 	{enforcer.ErrPasswordHost, "store it for that host: sudo phantom-ns secret set NAME --host HOST"},
 	{enforcer.ErrPrivilegedPort, "publish on 1024 or above, or put publish: into /etc/phantom-ns/policy.yaml"},
 	{unix.EADDRINUSE, "another program listens there; choose another port"},
-	{enforcer.ErrNoSession, "sudo phantom-ns ps lists those that run"},
+	{enforcer.ErrNoSession, "phantom-ns ps lists those that run, with sudo everybody's"},
 	{enforcer.ErrAmbiguous, "name it by more of its id"},
 	{enforcer.ErrNotStopped, "it may hang in the kernel; sudo phantom-ns gc sweeps it when it is gone"},
 	{sandbox.ErrInitEnded, "the lines above say what it last did; run phantom-ns gc if anything is left"},
