@@ -113,7 +113,7 @@ func posture(t *testing.T, supervisor, pid int) string {
 // is a line of its own.
 func threads(t *testing.T, supervisor, pid int) []string {
 	t.Helper()
-	bounding := fields(content(t, supervisor, "status"))["CapBnd"]
+	parent := fields(content(t, supervisor, "status"))
 	dirs, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	if err != nil {
 		t.Fatal(err)
@@ -131,8 +131,12 @@ func threads(t *testing.T, supervisor, pid int) []string {
 				status[key] = "its own"
 			}
 		}
-		if status["CapBnd"] == bounding {
+		if status["CapBnd"] == parent["CapBnd"] {
 			status["CapBnd"] = "the supervisor's"
+		}
+		// Whether root has groups is the host's affair.
+		if status["Uid"] == "0 0 0 0" && status["Groups"] == parent["Groups"] {
+			status["Groups"] = "the supervisor's"
 		}
 		for _, key := range []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "TracerPid"} {
 			all = append(all, strings.TrimSpace(key+" "+status[key]))
