@@ -122,8 +122,8 @@ func (h *kernelHalf) makeNamespace() (err error) {
 }
 
 // admit makes the namespace known to the programs. Before it every socket in
-// the cgroup is refused.
-// The paths are those at which unix sockets of others' may be reached.
+// the cgroup is refused. The paths are those at which unix sockets of others' may
+// be reached.
 func (h *kernelHalf) admit(spec *policy.Session, exposed []string) error {
 	rules, err := policy.Compile(spec)
 	if err != nil {
