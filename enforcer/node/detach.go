@@ -72,17 +72,16 @@ func (d *Daemon) stop(id string) error {
 		return refuse(api.CodeNotFound, "session %q is over", id)
 	}
 	s.stopped = true
-	// Told first: a crash must not bring it back.
+	// Told first: a crash must not bring it back. It ends though that fails.
+	var errs []error
 	for _, what := range d.table.attached() {
 		if what.Session != s.id {
 			continue
 		}
 		what.Stopped = true
-		if err := d.config.save(what); err != nil {
-			return err
-		}
+		errs = append(errs, d.config.save(what))
 	}
-	return d.silence(s)
+	return errors.Join(append(errs, d.silence(s))...)
 }
 
 // silence closes what answers the container.

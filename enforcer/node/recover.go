@@ -95,9 +95,11 @@ func (d *Daemon) recoverSession(parts []saved) {
 // asked again: root in the container has had time.
 func (s *session) remember(parts []saved) {
 	first := parts[0]
-	s.id, s.generation, s.started, s.stopped = first.Session, first.Generation+1, first.Started, first.Stopped
+	s.id, s.started = first.Session, first.Started
 	s.take(first.Attachment)
 	for _, what := range parts {
+		// Not all of them were written at each change.
+		s.generation, s.stopped = max(s.generation, what.Generation+1), s.stopped || what.Stopped
 		s.unfenced = s.unfenced && what.Attachment.Unfenced
 		s.takeUplinks(nil, what.Own)
 	}

@@ -32,7 +32,6 @@ var causes = []struct {
 	{errUnfenced, api.CodeUnfenced, "use a veth (bridge, ptp), or accept it: \"unfencedLink\": \"accept\""},
 	{errForeignPolicy, api.CodeExists, "detach the container first"},
 	{errNoPool, api.CodeBusy, ""},
-	{errDraining, api.CodeBusy, ""},
 	{context.DeadlineExceeded, api.CodeBusy, ""},
 	{context.Canceled, api.CodeBusy, ""},
 	{bpf.ErrNotSupported, api.CodeUnsupported, ""},
@@ -43,7 +42,6 @@ var (
 	errNoUplink      = errors.New("the namespace has no interface")
 	errUnfenced      = errors.New("the interface has no end on the host where it could be fenced")
 	errForeignPolicy = errors.New("the namespace is attached under another policy or in another way")
-	errDraining      = errors.New("the daemon is ending")
 	errNoPolicy      = errors.New("no such policy")
 )
 
