@@ -71,7 +71,7 @@ func (x *exchange) scrubbed() bool {
 // searched: unknown codings, and ranges, whose bounds cut a credential in two.
 // A key pair is in no request, so that no answer can return it, and neither is
 // what has yet to be captured: clients of such hosts keep their ranges, in which
-// they fetch large objects.
+// they fetch large objects. What is about to be captured is asked for whole.
 func (x *exchange) askReadable(header http.Header) {
 	scrub.Requested(header, &x.conn.server.decoding)
 	if len(header["Range"]) == 0 && len(header["If-Range"]) == 0 {
@@ -80,7 +80,7 @@ func (x *exchange) askReadable(header http.Header) {
 	sent := func(c *policy.Credential) bool {
 		return !c.Signs() && (!c.Minted || x.conn.server.vault.has(c.Name))
 	}
-	if x.generation.searchAll || slices.ContainsFunc(x.connect.AtEndpoint, sent) {
+	if x.endpoint != nil || x.generation.searchAll || slices.ContainsFunc(x.connect.AtEndpoint, sent) {
 		delete(header, "Range")
 		delete(header, "If-Range")
 	}
