@@ -108,7 +108,7 @@ func (d *Daemon) removeStrays(known map[uint64][]saved) error {
 		if _, ok := known[cookie]; ok {
 			continue
 		}
-		if err := d.removeStray(cookie); err != nil {
+		if err := d.release(cookie, nil); err != nil {
 			d.log.Error("remove a session that was half made", "error", err)
 			d.problems.add(err.Error())
 		}
@@ -116,20 +116,15 @@ func (d *Daemon) removeStrays(known map[uint64][]saved) error {
 	return nil
 }
 
-// removeStray is for a namespace of which nothing is known but its guards. Who
-// made it may have put a process into it all the same.
-func (d *Daemon) removeStray(cookie uint64) error {
-	links, err := d.programs.Guarded(cookie)
-	if err == nil {
-		err = d.release(cookie, links)
-	}
-	return err
-}
-
 // release takes what holds a namespace out of the kernel, the host's ends of its
-// links first: what may still live inside gets no moment with one.
+// links first, also of those that are guarded and in no file: what may still
+// live inside gets no moment with one.
 func (d *Daemon) release(cookie uint64, links []int) error {
-	if err := setDown(links); err != nil {
+	guarded, err := d.programs.Guarded(cookie)
+	if err == nil {
+		err = setDown(append(guarded, links...))
+	}
+	if err != nil {
 		return err
 	}
 	return errors.Join(d.programs.Unguard(cookie), d.programs.RemoveSession(cookie))
