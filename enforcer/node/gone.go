@@ -69,11 +69,7 @@ func isGone(what saved) bool {
 func (d *Daemon) dropGone(parts []saved) {
 	cookie := parts[0].Cookie
 	d.tell(d.manager.Forget(storeName(cookie)))
-	var links []int
-	for _, link := range hostLinks(parts) {
-		links = append(links, link.Index)
-	}
-	if err := d.release(cookie, links); err != nil {
+	if err := d.release(cookie, parts); err != nil {
 		err = fmt.Errorf("container %s is gone, and what holds it stays: %w", parts[0].Attachment.Container, err)
 		d.log.Error("remove what is left of a session", "error", err)
 		d.problems.add(err.Error())
@@ -119,12 +115,15 @@ func (d *Daemon) removeStrays(known map[uint64][]saved) error {
 // release takes what holds a namespace out of the kernel, the host's ends of its
 // links first, also of those that are guarded and in no file: what may still
 // live inside gets no moment with one.
-func (d *Daemon) release(cookie uint64, links []int) error {
-	guarded, err := d.programs.Guarded(cookie)
-	if err == nil {
-		err = setDown(append(guarded, links...))
-	}
+func (d *Daemon) release(cookie uint64, parts []saved) error {
+	links, err := d.programs.Guarded(cookie)
 	if err != nil {
+		return err
+	}
+	for _, link := range hostLinks(parts) {
+		links = append(links, link.Index)
+	}
+	if err := setDown(links); err != nil {
 		return err
 	}
 	return errors.Join(d.programs.Unguard(cookie), d.programs.RemoveSession(cookie))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // ErrAttached is what Uninstall answers while containers are attached.
@@ -22,32 +23,49 @@ func Uninstall(config Config) error {
 	if err := d.openKernel(); err != nil {
 		return fmt.Errorf("uninstall: %w", err)
 	}
-	if err := d.checkEmpty(); err != nil {
+	gone, err := d.gone()
+	if err == nil {
+		err = d.releaseAll(gone)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("uninstall: %w", err), d.undo.run())
 	}
-	err := errors.Join(d.programs.RemoveNode(), config.CDI.Write(nil), os.RemoveAll(config.Run))
+	err = errors.Join(d.programs.RemoveNode(), config.CDI.Write(nil), os.RemoveAll(config.Run))
 	if err != nil {
 		return fmt.Errorf("uninstall: %w", err)
 	}
 	return nil
 }
 
-// checkEmpty looks for attachments whose namespace is still there.
-func (d *Daemon) checkEmpty() error {
+// gone returns what is written down of attachments, none of which has its
+// namespace any more.
+func (d *Daemon) gone() ([]saved, error) {
 	all, bad, err := d.config.loadSaved()
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, err := range bad {
-		return err
+		return nil, err
 	}
 	for _, what := range all {
 		if !isGone(what) {
-			return fmt.Errorf("%w: %s", ErrAttached, what.Attachment.Container)
+			return nil, fmt.Errorf("%w: %s", ErrAttached, what.Attachment.Container)
 		}
 	}
-	return nil
+	return all, nil
+}
+
+// releaseAll lets every namespace go that the kernel still holds, links first,
+// whether or not it is written down.
+func (d *Daemon) releaseAll(gone []saved) error {
+	cookies, err := d.programs.Sessions()
+	errs := []error{err}
+	for _, cookie := range cookies {
+		parts := slices.DeleteFunc(slices.Clone(gone), func(what saved) bool { return what.Cookie != cookie })
+		errs = append(errs, d.release(cookie, parts))
+	}
+	return errors.Join(errs...)
 }
