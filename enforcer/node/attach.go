@@ -24,9 +24,8 @@ import (
 //	entry in the hooks ▸ sealed: lo alone, AnyIP, steer     ▸ listeners ▸ pool ▸ written down ▸ answer
 //	                     pod:    fence inside, guard outside
 //
-// Every step pushes its undo, run in reverse when a later one fails. What was
-// refused is not started by its runtime; that the host's end of its link stays
-// down makes sure of it.
+// When a step fails, what was done before it is taken back: links are set down
+// and stay so, then what holds the namespace goes.
 func (d *Daemon) attach(a api.Attachment) (api.Attachment, error) {
 	if err := a.Validate(); err != nil {
 		return a, refuse(api.CodeInvalid, "%w", err)
@@ -79,22 +78,20 @@ func (d *Daemon) attachReserved(a api.Attachment, p *nodePolicy) (*session, save
 	}
 	s := d.table.enter(cookie)
 	defer d.table.leave(s)
+	var back undo
 	if s.live {
-		err = errors.Join(d.join(s, a, p), ns.Close())
+		err = errors.Join(d.join(s, a, p, &back), ns.Close())
 	} else {
 		s.namespace = ns
-		err = d.begin(s, a, p)
-	}
-	if err != nil {
-		return nil, saved{}, err
+		err = d.begin(s, a, p, &back)
 	}
 	what := s.saved(a)
-	if err := d.config.save(what); err != nil {
-		err = errors.Join(err, d.config.unsave(a.Key()))
-		if len(s.keys) == 0 {
-			err = errors.Join(err, d.abandon(s))
-		}
-		return nil, saved{}, err
+	if err == nil {
+		back.push(func() error { return d.config.unsave(a.Key()) })
+		err = d.config.save(what)
+	}
+	if err != nil {
+		return nil, saved{}, errors.Join(err, back.run())
 	}
 	s.keys = append(s.keys, a.Key())
 	d.log.Info("attached", "container", a.Container, "interface", a.Interface, "policy", s.policy, "session", s.id)
@@ -114,34 +111,28 @@ func (s *session) saved(a api.Attachment) saved {
 }
 
 // begin makes a session from nothing.
-func (d *Daemon) begin(s *session, a api.Attachment, p *nodePolicy) error {
-	s.undo.push(s.namespace.Close)
+func (d *Daemon) begin(s *session, a api.Attachment, p *nodePolicy, back *undo) error {
+	back.push(s.closeNamespace)
 	s.id, s.generation, s.started = audit.NewID(), 1, time.Now().UTC()
 	s.take(a)
-	var err error
+	d.table.name(s)
 	if !s.sealed {
-		err = s.look(a.Addresses)
+		if err := s.look(a.Addresses); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = d.enforce(s, p)
+	back.push(func() error { return d.takeBack(s) })
+	if err := d.enforce(s, p); err != nil {
+		return err
 	}
-	if err == nil {
-		err = d.open(s, p, nil)
+	if err := d.open(s, p, nil); err != nil {
+		return err
 	}
-	if err == nil {
-		err = d.serve(s, p)
-	}
-	if err != nil {
-		return errors.Join(err, d.abandon(s))
+	if err := d.serve(s, p); err != nil {
+		return err
 	}
 	s.live = true
 	return nil
-}
-
-// abandon takes back what was done for a session that does not come to be.
-func (d *Daemon) abandon(s *session) error {
-	s.live = false
-	return s.undo.run()
 }
 
 // take notes what is asked for.
@@ -157,26 +148,14 @@ func (d *Daemon) enforce(s *session, p *nodePolicy) error {
 	if err := d.programs.SetSession(s.cookie, s.entry(p.rules.Declared())); err != nil {
 		return err
 	}
-	s.undo.push(func() error { return d.programs.RemoveSession(s.cookie) })
-	hold := d.fence
+	var err error
 	if s.sealed {
-		hold = d.seal
+		err = s.namespace.Seal(s.link)
+	} else {
+		err = d.fence(s)
 	}
-	if err := hold(s); err != nil {
-		return err
-	}
-	s.undo.push(func() error { return d.shut(s) })
-	s.enforced = true
-	return nil
-}
-
-// seal is for a namespace in which no plugin made an interface.
-func (d *Daemon) seal(s *session) error {
-	if err := s.namespace.Seal(s.link); err != nil {
-		return err
-	}
-	s.undo.push(s.namespace.RemoveInterface)
-	return nil
+	s.enforced = err == nil
+	return err
 }
 
 // open makes the sockets inside, or goes on with those that were kept. With an
@@ -240,7 +219,6 @@ func (d *Daemon) serve(s *session, p *nodePolicy) error {
 		if err := d.beginTrail(s, p); err != nil {
 			return err
 		}
-		s.undo.push(func() error { return d.unserve(s) })
 	}
 	if err := pool.AddSession(s.config()); err != nil {
 		return err
@@ -252,7 +230,6 @@ func (d *Daemon) serve(s *session, p *nodePolicy) error {
 func (d *Daemon) beginTrail(s *session, p *nodePolicy) error {
 	drops := p.file.AuditFull == policy.AuditDrop
 	s.trail = d.book.open(s.id, s.generation, func() bool { return drops })
-	s.undo.push(func() error { return s.endTrail(d.book) })
 	return s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionStart))
 }
 

@@ -202,9 +202,7 @@ func (d *Daemon) endTrails() error {
 	var errs []error
 	for _, s := range d.table.all() {
 		s.mu.Lock()
-		if s.trail != nil {
-			errs = append(errs, s.endTrail(d.book))
-		}
+		errs = append(errs, s.endTrail(d.book))
 		s.mu.Unlock()
 	}
 	return errors.Join(errs...)

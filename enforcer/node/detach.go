@@ -48,15 +48,25 @@ func (d *Daemon) detach(ctx context.Context, key api.Key) error {
 }
 
 // end takes back everything that was done for a session. Its container is at
-// its end; where one still runs, unguard sees to it that it is not let out. What
-// goes wrong is told and changes nothing about that it is over: what belongs to
-// the namespace goes with it.
+// its end; one that still runs is not let out: while a link of it cannot be
+// stopped the session goes on, and who asked is told, to ask again. What goes
+// wrong after that is told and changes nothing about that it is over: what
+// belongs to the namespace goes with it.
 func (d *Daemon) end(s *session) error {
-	if err := s.undo.run(); err != nil {
+	if err := d.stopLinks(s); err != nil {
+		return err
+	}
+	if err := errors.Join(d.takeBack(s), s.closeNamespace()); err != nil {
 		d.log.Warn("end of session", "session", s.id, "error", err)
 	}
-	s.live = false
 	return nil
+}
+
+// takeBack undoes everything that was done for a session in its namespace. Its
+// log ends after what it would tell of.
+func (d *Daemon) takeBack(s *session) error {
+	s.live = false
+	return errors.Join(d.silence(s), d.letGo(s), s.endTrail(d.book))
 }
 
 // stop ends what a session may do. The container stays, and everything that

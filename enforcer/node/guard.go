@@ -17,8 +17,6 @@ func (d *Daemon) fence(s *session) error {
 	if err := s.namespace.Fence(); err != nil {
 		return err
 	}
-	s.undo.push(s.namespace.Unfence)
-	s.undo.push(func() error { return d.unguard(s) })
 	return d.guard(s, s.uplinks)
 }
 
@@ -44,25 +42,52 @@ func (d *Daemon) guard(s *session, uplinks []netns.Uplink) error {
 	return nil
 }
 
-// unguard takes guards away, the links first: what may still live inside gets no
-// moment without one.
-func (d *Daemon) unguard(s *session) error {
-	uplinks := s.uplinks
-	if s.unfenced && s.namespace != nil { // those without a host's end are written down nowhere
-		inside, err := s.namespace.Uplinks()
-		if err != nil {
-			return err
-		}
-		uplinks = append(inside, uplinks...)
-	}
-	if err := s.cut(uplinks); err != nil {
+// letGo takes away what holds a namespace, once its links are stopped: what may
+// still live inside gets no moment with one.
+func (d *Daemon) letGo(s *session) error {
+	if err := d.stopLinks(s); err != nil {
 		return err
 	}
 	errs := []error{d.programs.Unguard(s.cookie)}
 	for _, link := range s.hostLinks() {
 		errs = append(errs, netns.DetachClsact(link.Index))
 	}
-	return errors.Join(errs...)
+	switch {
+	case s.namespace == nil:
+	case s.sealed:
+		errs = append(errs, s.namespace.RemoveInterface())
+	default:
+		errs = append(errs, s.namespace.Unfence())
+	}
+	return errors.Join(append(errs, d.programs.RemoveSession(s.cookie))...)
+}
+
+// stopLinks stops all links of a session, until its container is gone.
+func (d *Daemon) stopLinks(s *session) error {
+	inside, err := d.unwritten(s)
+	if err != nil {
+		return err
+	}
+	return s.cut(append(inside, s.uplinks...))
+}
+
+// unwritten lists the links of a namespace that has some without an end on the
+// host: those are written down nowhere.
+func (d *Daemon) unwritten(s *session) ([]netns.Uplink, error) {
+	if !s.unfenced {
+		return nil, nil
+	}
+	if s.namespace == nil {
+		ns, err := reopen(d.table.parts(s.cookie))
+		if errors.Is(err, errGone) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.namespace = ns
+	}
+	return s.namespace.Uplinks()
 }
 
 // cut stops links, at the host's end, out of the container's reach; inside,

@@ -3,7 +3,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -65,7 +64,7 @@ func addresses(uplinks []netns.Uplink) (all []netip.Prefix) {
 
 // join adds an interface to the session that the namespace has. One that is
 // refused is stopped: its container may run already (podman network connect).
-func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy) error {
+func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy, back *undo) error {
 	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
 		return errForeignPolicy
 	}
@@ -73,17 +72,19 @@ func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy) error {
 		return refuse(api.CodeBroken, "%w", errNotServed)
 	}
 	if s.sealed {
-		return s.namespace.AddName(a.Interface)
+		if err := s.namespace.AddName(a.Interface); err != nil {
+			return err
+		}
+		back.push(func() error { return s.namespace.RemoveName(a.Interface) })
+		return nil
 	}
 	uplinks, err := s.namespace.Uplinks()
 	if err != nil {
 		return err
 	}
 	added := s.unknown(uplinks, a.Interface)
-	if err := d.widen(s, a, p, added); err != nil {
-		return errors.Join(err, s.cut(added))
-	}
-	return nil
+	back.push(func() error { return s.cut(added) })
+	return d.widen(s, a, p, added, back)
 }
 
 // unknown lists the links that the session does not hold. Root inside makes
@@ -100,8 +101,8 @@ func (s *session) unknown(uplinks []netns.Uplink, asked string) []netns.Uplink {
 
 // widen holds links that the container got beside those that it has. By now root
 // inside may have taken any address: where the runtime says which are its own,
-// no other is.
-func (d *Daemon) widen(s *session, a api.Attachment, p *nodePolicy, added []netns.Uplink) error {
+// no other is. Taken back, their guards stay.
+func (d *Daemon) widen(s *session, a api.Attachment, p *nodePolicy, added []netns.Uplink, back *undo) error {
 	if s.unfenced && !a.Unfenced { // the stricter of both counts
 		return errUnfenced
 	}
@@ -112,14 +113,15 @@ func (d *Daemon) widen(s *session, a api.Attachment, p *nodePolicy, added []netn
 	if len(own) == 0 {
 		own = addresses(added)
 	}
+	tell := func() error { return d.programs.SetSession(s.cookie, s.entry(p.rules.Declared())) }
 	uplinks, before := s.uplinks, s.own
-	s.takeUplinks(added, plain(own))
-	err := d.programs.SetSession(s.cookie, s.entry(p.rules.Declared()))
-	if err == nil {
-		err = d.guard(s, added)
-	}
-	if err != nil {
+	back.push(func() error {
 		s.uplinks, s.own = uplinks, before
+		return tell()
+	})
+	s.takeUplinks(added, plain(own))
+	if err := tell(); err != nil {
+		return err
 	}
-	return err
+	return d.guard(s, added)
 }

@@ -80,10 +80,8 @@ func (d *Daemon) recoverSession(parts []saved) {
 		return
 	}
 	s.remember(parts)
+	d.table.name(s)
 	s.namespace = ns // nil where we could not look, for now
-	s.undo.push(s.closeNamespace)
-	s.undo.push(func() error { return d.programs.RemoveSession(s.cookie) })
-	s.undo.push(func() error { return d.unguard(s) })
 	d.note(s, d.takeOver(s, parts, kept))
 	s.live = true
 	for _, what := range parts {
@@ -189,7 +187,9 @@ func (d *Daemon) revive() {
 func (d *Daemon) reviveOne(s *session) {
 	s.mu.Lock()
 	defer d.table.leave(s)
-	d.note(s, d.serveAgain(s))
+	if s.live {
+		d.note(s, d.serveAgain(s))
+	}
 }
 
 // revivePause is how long a session waits that ended by a fault of its own, so
@@ -202,16 +202,17 @@ const revivePause = time.Second
 func (d *Daemon) sessionEnded(id string, err error) {
 	d.log.Error("the proxy gave a session up", "session", id, "error", err)
 	go func() {
-		s, err := d.sessionNamed(id)
-		if err != nil {
+		s := d.table.named(id)
+		if s == nil {
 			return // over meanwhile
 		}
-		s.mu.Lock()
-		err = d.silence(s)
-		d.table.leave(s)
-		if err != nil {
-			d.log.Warn("close sockets of a session", "session", id, "error", err)
+		s.mu.Lock() // its attachment may still be under way
+		if s.live {
+			if err := d.silence(s); err != nil {
+				d.log.Warn("close sockets of a session", "session", id, "error", err)
+			}
 		}
+		d.table.leave(s)
 		select {
 		case <-time.After(revivePause):
 			d.reviveOne(s)
@@ -222,7 +223,7 @@ func (d *Daemon) sessionEnded(id string, err error) {
 
 func (d *Daemon) serveAgain(s *session) error {
 	pool, err := d.keeper.current()
-	if err != nil || !s.live || s.stopped || s.served == pool {
+	if err != nil || s.stopped || s.served == pool {
 		return err
 	}
 	if s.listeners == nil {

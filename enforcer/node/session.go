@@ -48,7 +48,6 @@ type session struct {
 	steer     *bpf.Steer // nil: it has links
 	trail     *enforcer.Trail
 	served    *enforcer.Pool // which has it
-	undo      undo           // everything that was done for it
 }
 
 // closeNamespace lets go of the namespace; of none, where it was never found.
@@ -135,8 +134,11 @@ func (s *session) lifeRecord(reason audit.Reason) audit.Record {
 }
 
 // endTrail writes the last record, so that whoever reads the log can tell that
-// nothing after it is missing.
+// nothing after it is missing. A session may have no log yet.
 func (s *session) endTrail(b *book) error {
+	if s.trail == nil {
+		return nil
+	}
 	err := errors.Join(s.trail.Rest(), s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionEnd)))
 	b.close(s.id)
 	return err

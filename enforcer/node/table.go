@@ -17,7 +17,7 @@ type table struct {
 	mu       sync.Mutex
 	keys     map[api.Key]*attachment
 	sessions map[uint64]*session // by cookie
-	ids      map[uint64]string   // of sessions with an attachment, by cookie
+	ids      map[uint64]string   // of sessions, by cookie
 	troubles map[uint64]error    // why a session is not served, by cookie
 }
 
@@ -53,8 +53,6 @@ func (t *table) settle(key api.Key, a *attachment, s *session, what saved) {
 	defer t.mu.Unlock()
 	if a.session, a.saved = s, what; s == nil {
 		delete(t.keys, key)
-	} else {
-		t.ids[what.Cookie] = what.Session
 	}
 	close(a.settled)
 }
@@ -178,6 +176,25 @@ func (t *table) trouble(cookie uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.troubles[cookie]
+}
+
+// name makes a session known by its id, before anything can happen to it.
+func (t *table) name(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ids[s.cookie] = s.id
+}
+
+// named returns the session of an id without a lock on it; nil: none.
+func (t *table) named(id string) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for cookie, known := range t.ids {
+		if known == id {
+			return t.sessions[cookie]
+		}
+	}
+	return nil
 }
 
 // idOf returns the id of a namespace's session; "" where there is none.

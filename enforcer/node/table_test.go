@@ -82,6 +82,26 @@ func TestADeadSessionIsLeftAlone(t *testing.T) {
 	}
 }
 
+// What happens to a session while it is being attached is not lost, and what
+// happens to one that is over is nobody's.
+func TestASessionIsKnownAsLongAsItLives(t *testing.T) {
+	d := idleDaemon(t, nil)
+	s := d.table.enter(7)
+	s.id = "7f3a"
+	d.table.name(s)
+	if d.table.named("7f3a") != s || d.table.idOf(7) != "7f3a" || d.table.named("") != nil {
+		t.Error("it is not known while it is being attached")
+	}
+	d.table.leave(s) // it never came to be
+	if d.table.named("7f3a") != nil {
+		t.Error("it is known though it is over")
+	}
+	d.reviveOne(s)
+	if err := d.table.trouble(7); err != nil {
+		t.Errorf("one that is over is in trouble: %v", err)
+	}
+}
+
 func TestErrorsAreToldByWhatTheyWrap(t *testing.T) {
 	for code, err := range map[string]error{
 		api.CodeHostNetwork:  netns.ErrHostNetwork,

@@ -4,7 +4,7 @@ package node
 
 import "errors"
 
-// undo is a stack: each step of an attachment pushes what takes it back.
+// undo is a stack: each step pushes what takes it back.
 type undo []func() error
 
 func (u *undo) push(step func() error) { *u = append(*u, step) }
