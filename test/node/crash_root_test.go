@@ -6,6 +6,7 @@ package node
 
 import (
 	"math/rand/v2"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,9 +69,7 @@ func TestO5KilledAtAnyPoint(t *testing.T) {
 	for _, l := range loops {
 		l.end()
 	}
-	if frames := out.heard(); len(frames) != 0 {
-		t.Errorf("the stranger heard %d frames: %v", len(frames), frames[:min(3, len(frames))])
-	}
+	out.heardNothing("killed")
 	sealed.detach()
 	plugged.detach()
 	b.isEmpty()
@@ -134,5 +133,25 @@ func TestUninstallIsForAnEmptyNode(t *testing.T) {
 	if said := uninstall(); said != "" {
 		t.Errorf("at the end: %s", said)
 	}
+	b.node.Start()
+}
+
+// A link that a daemon guarded and wrote down nowhere, as one that died in the
+// middle of an attachment, is down before the guards go.
+func TestUninstallLeavesNoLinkUp(t *testing.T) {
+	b := newBed(t)
+	out := b.newStranger()
+	p := b.newPod("web")
+	p.plug("10.99.0.2")
+	p.attach()
+	b.node.Kill()
+	if err := os.Remove(p.file()); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.node.Command("--uninstall"); r.Stderr != "" {
+		t.Errorf("uninstall: %v", r)
+	}
+	p.sendEverything()
+	out.heardNothing("uninstalled")
 	b.node.Start()
 }

@@ -57,9 +57,7 @@ func TestO5APathThatIsGoneIsNoWayOut(t *testing.T) {
 			b.node.Start()
 			b.isEmpty()
 			p.sendEverything()
-			if frames := out.heard(); len(frames) != 0 {
-				t.Errorf("the stranger heard %d frames: %v", len(frames), frames[0])
-			}
+			out.heardNothing("taken over")
 		})
 	}
 }
@@ -67,6 +65,41 @@ func TestO5APathThatIsGoneIsNoWayOut(t *testing.T) {
 // file is where the daemon keeps what it knows of the attachment.
 func (p *pod) file() string {
 	return filepath.Join(p.node.Dir, "run/attachments", p.Container+"@"+p.Interface+".json")
+}
+
+// K6: an accepted link without an end on the host is stopped inside. While
+// nobody can look there the attachment stays, and its container held.
+func TestK6AnUnfencedLinkIsNotLetGoUnseen(t *testing.T) {
+	b := newBed(t)
+	b.newStranger()
+	p := b.newPod("web")
+	p.plugMacvlan("10.99.0.3")
+	p.Unfenced = true
+	p.attach()
+	b.node.Kill()
+	b.hide()
+	b.node.Start()
+	if err := b.client.Detach(t.Context(), p.Container, p.Interface); err == nil {
+		t.Error("it is detached, though nobody could look inside")
+	}
+	b.show()
+	p.session()
+	p.detach()
+	p.isDown()
+	b.isEmpty()
+}
+
+// hide keeps the daemon from looking at namespaces: where others may write they
+// could have mounted anything.
+func (b *bed) hide() { b.setMode(0o777) }
+
+func (b *bed) show() { b.setMode(0o700) }
+
+func (b *bed) setMode(mode os.FileMode) {
+	b.Helper()
+	if err := os.Chmod(b.scratch, mode); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // O5: that a namespace cannot be looked at is no proof that it is gone. It
@@ -81,10 +114,7 @@ func TestO5WhatCannotBeFoundIsHeld(t *testing.T) {
 		p.attach()
 	}
 	b.node.Kill()
-	// Whoever may write here could have mounted anything.
-	if err := os.Chmod(b.scratch, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	b.hide()
 	b.node.Start()
 	status, err := b.client.Status(t.Context())
 	if err != nil || len(status.Problems) != 2 || status.Sessions != 2 {
@@ -107,12 +137,8 @@ func TestO5WhatCannotBeFoundIsHeld(t *testing.T) {
 		}
 	}
 	plugged.sendEverything()
-	if frames := out.heard(); len(frames) != 0 {
-		t.Errorf("the stranger heard %d frames: %v", len(frames), frames[0])
-	}
-	if err := os.Chmod(b.scratch, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	out.heardNothing("not found")
+	b.show()
 	if _, err := b.client.Reload(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -125,18 +151,14 @@ func TestO5WhatCannotBeFoundIsHeld(t *testing.T) {
 	}
 	// Those that are still not found can be detached, too.
 	b.node.Kill()
-	if err := os.Chmod(b.scratch, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	b.hide()
 	b.node.Start()
 	for _, p := range pods {
 		p.detach()
 	}
 	b.isEmpty()
 	plugged.sendEverything()
-	if frames := out.heard(); len(frames) != 0 {
-		t.Errorf("after it was detached: the stranger heard %d frames: %v", len(frames), frames[0])
-	}
+	out.heardNothing("after it was detached")
 	if err := b.client.Check(t.Context(), sealed.Attachment); api.Code(err) != api.CodeNotFound {
 		t.Errorf("check of what was detached: %v", err)
 	}

@@ -7,6 +7,7 @@ package node
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -53,9 +54,7 @@ func TestK6ASecondInterfaceIsHeld(t *testing.T) {
 			p.answers(out)
 			p.sendEverything()
 		}
-		if frames := out.heard(); len(frames) != 0 {
-			t.Errorf("%s: the stranger heard %d frames: %v", when, len(frames), frames[0])
-		}
+		out.heardNothing(when)
 	}
 	held("attached")
 	b.node.Kill()
@@ -99,10 +98,43 @@ func TestK6ASecondInterfaceThatIsRefused(t *testing.T) {
 	second.isDown()
 	first.swaps()
 	first.sendEverything()
-	if frames := out.heard(); len(frames) != 0 {
-		t.Errorf("the stranger heard %d frames: %v", len(frames), frames[0])
-	}
+	out.heardNothing("refused")
 	first.detach()
+	b.isEmpty()
+}
+
+// That an attachment cannot be written down leaves nothing of it: a link that
+// came beside others is stopped, a name is free again.
+func TestASecondInterfaceThatIsNotWrittenDown(t *testing.T) {
+	b := newBed(t)
+	b.newStranger()
+	plugged, sealed := b.newPod("web"), b.newPod("other")
+	plugged.plug("10.99.0.2")
+	for _, first := range []*pod{plugged, sealed} {
+		first.attach()
+		second := first.beside("eth1")
+		if !first.Sealed {
+			second.plug("10.99.0.3")
+		}
+		half := filepath.Join(filepath.Dir(second.file()), "."+filepath.Base(second.file()))
+		if err := os.Mkdir(half, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.client.Attach(t.Context(), second.Attachment); api.Code(err) != api.CodeInternal {
+			t.Errorf("attached: %v", err)
+		}
+		if !first.Sealed {
+			second.isDownOutside()
+		}
+		first.swaps()
+		first.stands()
+		if err := os.Remove(half); err != nil {
+			t.Fatal(err)
+		}
+		second.attach()
+		first.detach()
+		second.detach()
+	}
 	b.isEmpty()
 }
 
@@ -113,6 +145,21 @@ func (p *pod) isDown() {
 		link, err := netlink.LinkByName(p.Interface)
 		if err == nil && link.Attrs().Flags&net.FlagUp != 0 {
 			p.Errorf("%s of %s is up", p.Interface, p.Container)
+		}
+		return err
+	})
+	if err != nil {
+		p.Error(err)
+	}
+}
+
+// isDownOutside fails the test where the link's end on the bridge is up.
+func (p *pod) isDownOutside() {
+	p.Helper()
+	err := p.world.Do(func() error {
+		link, err := netlink.LinkByName(p.outer())
+		if err == nil && link.Attrs().Flags&net.FlagUp != 0 {
+			p.Errorf("%s is up", p.outer())
 		}
 		return err
 	})

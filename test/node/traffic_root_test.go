@@ -95,6 +95,15 @@ func (s *stranger) heard() (frames []string) {
 	}
 }
 
+// heardNothing fails the test where a frame has reached him since he was asked
+// last.
+func (s *stranger) heardNothing(when string) {
+	s.Helper()
+	if frames := s.heard(); len(frames) != 0 {
+		s.Errorf("%s: the stranger heard %d frames: %v", when, len(frames), frames[:min(3, len(frames))])
+	}
+}
+
 // isAnswer tells what a server sends that he has asked.
 func (s *stranger) isAnswer(frame []byte) bool {
 	return len(frame) > 38 && frame[12] == 0x08 && frame[13] == 0 && frame[14] == 0x45 && frame[23] == unix.IPPROTO_TCP &&

@@ -89,8 +89,8 @@ func TestTheProxysUserIsNoMember(t *testing.T) {
 	}
 	var got []string
 	for line := range strings.Lines(string(text)) {
-		if line[0] != '#' {
-			got = append(got, strings.Join(strings.Fields(line)[:3], " "))
+		if f := strings.Fields(line); len(f) >= 3 && line[0] != '#' {
+			got = append(got, strings.Join(f[:3], " "))
 		}
 	}
 	want := []string{"g phantom-ns -", "g phantom-ns-proxy -", "u phantom-ns -:phantom-ns-proxy"}
@@ -106,7 +106,7 @@ func TestDirectoriesAreNobodyElses(t *testing.T) {
 	}
 	modes := map[string]string{}
 	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); f[0] == "d" {
+		if f := strings.Fields(line); len(f) >= 5 && f[0] == "d" {
 			modes[f[1]] = f[2] + " " + f[3] + " " + f[4]
 		}
 	}
