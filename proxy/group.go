@@ -75,6 +75,7 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 		group: g, names: session.Names, sink: session.Sink, origin: session.Origin,
 		ca: g.config.CA, limits: g.config.Limits, logger: g.config.Logger, keep: g.config.Keep,
 		scrubber: g.scrubber.Child(),
+		vault:    vault{names: make(map[string]bool)},
 		cookies:  newCookies(), patience: watchDelay,
 		slots: slots{
 			all:  make(chan struct{}, g.config.Limits.Connections),

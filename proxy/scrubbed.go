@@ -78,7 +78,7 @@ func (x *exchange) askReadable(header http.Header) {
 		return
 	}
 	sent := func(c *policy.Credential) bool {
-		return !c.Signs() && (!c.Minted || x.conn.server.vault.has(c.Name))
+		return !c.Signs() && (!c.Minted || x.conn.server.vault.had(c.Name))
 	}
 	if x.endpoint != nil || x.generation.searchAll || slices.ContainsFunc(x.connect.AtEndpoint, sent) {
 		delete(header, "Range")

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
 const assumed = `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAFRESHCANARYFRESH</AccessKeyId>` +
@@ -173,5 +174,45 @@ func TestC10LongAnswers(t *testing.T) {
 			}
 			r.sink.wait(1)
 		})
+	}
+}
+
+// TestL5Captured: what a service answers with credentials is asked for whole, and
+// so is from then on whatever may hold one of them, also when the session has
+// given it up.
+func TestL5Captured(t *testing.T) {
+	password := canary + "-registry-password"
+	r, up := newSigned(t, heldKeys, realKeys)
+	up.respond = func(req *http.Request) string {
+		if req.Method == "GET" {
+			return okAnswer
+		}
+		return bodyAnswer("application/json", fmt.Sprintf(`{"authorizationToken":%q}`, password))
+	}
+	ranged := func(req *http.Request) bool {
+		t.Helper()
+		req.Header.Set("Range", "bytes=0-3")
+		if resp, body := r.roundTrip(false, req); resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+		return up.last(t).Header.Get("Range") != ""
+	}
+	object := func() *http.Request { return awsRequest(t, heldKeys, "s3", "GET", "/k", "", sha("")) }
+	if !ranged(object()) {
+		t.Error("before anything was captured, a range was asked for whole")
+	}
+	if ranged(awsRequest(t, heldKeys, "codeartifact", "POST", "/", "{}", sha("{}"))) {
+		t.Error("a range of what was captured")
+	}
+	if ranged(object()) {
+		t.Error("a range of what may hold it")
+	}
+	signing := testSession(up.address(), up.address())
+	signing.Credentials[0].Positions = []policy.Position{{Kind: policy.PositionSigV4}}
+	signing.Credentials[0].Captures = []policy.Capture{}
+	r.reload(t, testSession(up.address(), up.address())) // it captures nothing of AWS's
+	r.reload(t, signing)
+	if ranged(object()) {
+		t.Error("a range of what may hold what was given up")
 	}
 }

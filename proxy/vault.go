@@ -30,6 +30,7 @@ type vault struct {
 	mu    sync.Mutex
 	held  []*heldValue // the oldest first
 	taken int
+	names map[string]bool // of what was ever held
 }
 
 // heldValue is one credential from an answer, and its placeholder.
@@ -141,6 +142,7 @@ func (v *vault) makeRoom(x *exchange, fresh []*heldValue) bool {
 func (v *vault) publish(s *Server, fresh []*heldValue) {
 	for _, h := range fresh {
 		h.Value.Set(reveal(h), h.expires)
+		v.names[h.Policy.Name] = true
 	}
 	v.held = append(v.held, fresh...)
 	all := v.credentials()
@@ -193,6 +195,14 @@ func (v *vault) has(name string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.ContainsFunc(v.held, func(h *heldValue) bool { return h.Policy.Name == name })
+}
+
+// had reports whether one ever was: an upstream may still say what the session has
+// given up.
+func (v *vault) had(name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.names[name]
 }
 
 // wipe is for the end of the session.
