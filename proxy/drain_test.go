@@ -66,15 +66,28 @@ func TestO6DrainFinishesHandshakes(t *testing.T) {
 		}
 		conn.Close()
 	}
-	// Empty SETTINGS (type 4), then GOAWAY (type 7) with the last stream 0 and no
-	// error, and the end.
-	const settings, away = "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	if got, err := io.ReadAll(amid[1]); string(got) != settings+away || err != nil {
-		t.Errorf("over h2: %q, %v", got, err)
-	}
+	awaitSentAway(t, amid[1])
 	amid[1].Close()
 	if err := <-drained; err != nil {
 		t.Error(err)
+	}
+}
+
+// O6: a drain that begins when a connection over HTTP/2 has just been taken for
+// one to serve.
+func TestO6DrainAtTheLastMoment(t *testing.T) {
+	r, _, _ := newWorld(t)
+	r.server.h2.drain(t.Context())
+	awaitSentAway(t, r.dialTLS(apiHost, "h2"))
+}
+
+// awaitSentAway reads empty SETTINGS (type 4), GOAWAY (type 7) with the last stream
+// 0 and no error, and the end.
+func awaitSentAway(t *testing.T, conn *tls.Conn) {
+	t.Helper()
+	const settings, away = "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	if got, err := io.ReadAll(conn); string(got) != settings+away || err != nil {
+		t.Errorf("over h2: %q, %v", got, err)
 	}
 }
 

@@ -67,17 +67,16 @@ func (h *h2Server) get(s *Server) (*http.Server, error) {
 // serveH2 serves a connection that chose h2 until it ends.
 func (s *Server) serveH2(c *agentConn, conn *tls.Conn) {
 	defer conn.Close()
-	if s.draining.Load() {
-		sendAway(conn)
-		return
-	}
 	server, err := s.h2.get(s)
-	if err != nil {
+	switch {
+	case s.draining.Load(), errors.Is(err, ErrClosed): // a drain began before, or just now
+		sendAway(conn)
+	case err != nil:
 		s.logger.Error("serve h2", "id", c.id, "error", err)
 		c.note(audit.ReasonInternal, 0, 0)
-		return
+	default:
+		server.TLSNextProto["h2"](server, conn, h2Handler{s, c})
 	}
-	server.TLSNextProto["h2"](server, conn, h2Handler{s, c})
 }
 
 // h2Handler serves the streams of one connection.
