@@ -256,14 +256,24 @@ func (p *connPool) dropLongest() {
 }
 
 // dropIdle closes the connection that was idle the longest, and what net/http has
-// idle.
+// idle or has not taken: the request that a connection was made for may have ended.
 func (p *connPool) dropIdle() {
 	p.mu.Lock()
 	if p.count() > 0 {
 		p.dropLongest()
 	}
+	p.dropReady()
 	p.mu.Unlock()
 	p.h2.CloseIdleConnections()
+}
+
+func (p *connPool) dropReady() {
+	for _, list := range p.ready {
+		for _, c := range list {
+			c.Close()
+		}
+	}
+	clear(p.ready)
 }
 
 // reap closes what has been idle for long, and comes again while there is more.
@@ -303,12 +313,8 @@ func (p *connPool) CloseIdleConnections() {
 			c.close()
 		}
 	}
-	for _, list := range p.ready {
-		for _, c := range list {
-			c.Close()
-		}
-	}
-	p.idle, p.ready = nil, nil
+	p.dropReady()
+	p.idle = nil
 	p.mu.Unlock()
 	p.h2.CloseIdleConnections()
 }

@@ -44,3 +44,24 @@ func TestSharedConnectionsAreTested(t *testing.T) {
 		})
 	}
 }
+
+// What a request that ended before it was sent leaves over h2 makes room as idle
+// connections do.
+func TestConnectionsThatNobodyTookMakeRoom(t *testing.T) {
+	world := newAuthority(t)
+	up := newHandlerUpstream(t, world, true, func(http.ResponseWriter, *http.Request) {})
+	at := up.Listener.Addr().String()
+	r := newRig(t, testSession(at, at), world, nil)
+	u := r.server.current.Load().upstream
+	u.room = &room{share: NewShare(0), certain: 1, each: 1}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+apiHost+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := u.common.open(req, apiHost, false); c != nil || err != nil {
+		t.Fatal(c, err)
+	}
+	if !u.makeRoom() {
+		t.Error("the connection stays")
+	}
+}
