@@ -12,9 +12,10 @@ import (
 //
 // The first kind is found by probes: of one block in every stride such a match
 // holds one whole, wherever it begins, and the block a block's width before or
-// behind that one too. The second kind is found by its mark, the escape or line
-// break: a whole block of characters follows on that, as a match is longer than
-// lead and block together.
+// behind that one too. The second kind is found by its mark: a whole block of
+// characters begins with an escape, which stands for one of the lead, as no match
+// has fewer than lead and the rest of a block; or behind a line break, as that is
+// base64, where matches are longer.
 const (
 	block  = 4
 	lead   = MinLength - block + 1

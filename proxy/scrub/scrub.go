@@ -14,7 +14,7 @@ import (
 )
 
 // MinLength is the fewest bytes a credential may have: what is shorter strikes
-// innocent text. The search relies on it, and steps by a window of that width.
+// innocent text. The search relies on it: see lead and stride.
 const MinLength = secret.MinLength
 
 // Pair is a credential and what the agent holds in its place.
