@@ -155,7 +155,7 @@ func (s *Session) tellAtRest(covered []string) error {
 	if s.atRest == nil {
 		return nil
 	}
-	refuse := s.config.Policy != nil && s.config.Policy.KeyAtRest == "refuse"
+	refuse := s.refusesAtRest()
 	var found atRest
 	select {
 	case found = <-s.atRest:
@@ -171,7 +171,7 @@ func (s *Session) tellAtRest(covered []string) error {
 			continue
 		}
 		name := found.files[f.File]
-		if err := s.recordAtRest(f.Credential, name, f.Line, refuse); err != nil {
+		if err := s.trail.Log.Write(s.atRestRecord(f.Credential, fmt.Sprintf("%s:%d", name, f.Line), refuse)); err != nil {
 			return err
 		}
 		line := fmt.Sprintf("the value of credential %q stands in %q, line %d, where the agent reads it", f.Credential, name, f.Line)
@@ -194,13 +194,18 @@ func isCovered(name string, covered []string) bool {
 	return slices.ContainsFunc(covered, func(c string) bool { return name == c || strings.HasPrefix(name, c+"/") })
 }
 
-func (s *Session) recordAtRest(credential, name string, line int, refuse bool) error {
+func (s *Session) refusesAtRest() bool {
+	return s.config.Policy != nil && s.config.Policy.KeyAtRest == "refuse"
+}
+
+// atRestRecord is about a place where the agent reads a credential, or may.
+func (s *Session) atRestRecord(credential, place string, refuse bool) audit.Record {
 	verdict := audit.Allow
 	if refuse {
 		verdict = audit.Deny
 	}
-	return s.trail.Log.Write(audit.Record{
+	return audit.Record{
 		Kind: audit.KindSession, Verdict: verdict, Reason: audit.ReasonKeyAtRest, Credential: credential,
-		UID: uint32(s.config.User.UID), Path: fmt.Sprintf("%s:%d", name, line), Rule: "strict.key_at_rest",
-	})
+		UID: uint32(s.config.User.UID), Path: place, Rule: "strict.key_at_rest",
+	}
 }

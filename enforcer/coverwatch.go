@@ -28,14 +28,19 @@ var ErrUncovered = errors.New("the copy that the agent sees no longer covers it"
 // those who see the mount the same rename is EBUSY. So whatever happens to such
 // a name was done outside.
 //
-// coverWatch looks for that.
+// A folder above it takes the mount along when it is moved, and what comes to
+// stand at its name is uncovered. Where the agent writes for real, it can move
+// such a folder itself, and wait for a program outside to make the file anew.
+//
+// coverWatch looks for both.
 type coverWatch struct {
-	events *os.File
-	names  map[uint32][]watched // by inotify's number of the folder
-	tell   func(path string)
+	events  *os.File
+	names   map[uint32][]string // that lead to covered files, by inotify's number of the folder they are in
+	covered []watched
+	tell    func(path string)
 }
 
-// watched is a covered name, until it was told.
+// watched is a covered file, until it was told.
 type watched struct {
 	path string
 	was  unix.Stat_t
@@ -57,25 +62,15 @@ func (s *Session) watchCovers(spec *policy.Session, covers []sandbox.Cover) erro
 	if len(mounted) == 0 {
 		return nil
 	}
-	strict := s.config.Policy != nil && s.config.Policy.KeyAtRest == "refuse"
 	w, err := newCoverWatch(mounted)
 	if err != nil {
-		if strict {
+		if s.refusesAtRest() {
 			return err
 		}
 		s.config.Notify(fmt.Sprintf("%v: nobody is told when another program replaces a masked file", err))
 		return nil
 	}
-	w.tell = func(path string) {
-		if strict {
-			select {
-			case s.uncovered <- fmt.Errorf("%q was replaced from outside: %w", path, ErrUncovered):
-			default: // it ends already
-			}
-			return
-		}
-		s.config.Notify(fmt.Sprintf("%q was replaced from outside, and the agent sees what is in it now; end the session, or keep other programs from writing it", path))
-	}
+	w.tell = s.tellUncovered
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -85,32 +80,69 @@ func (s *Session) watchCovers(spec *policy.Session, covers []sandbox.Cover) erro
 		stopped := w.events.SetReadDeadline(time.Now())
 		<-ended
 		w.rest()
-		return errors.Join(stopped, w.events.Close())
+		return errors.Join(s.lateUncovered(), stopped, w.events.Close())
 	})
 	return nil
 }
 
-// newCoverWatch watches the folders of the covered files.
+// tellUncovered says that a copy may cover its file no more. Where the policy
+// allows no credential at rest, the session ends: first, as a full log waits.
+func (s *Session) tellUncovered(path string) {
+	refuse := s.refusesAtRest()
+	if refuse {
+		select {
+		case s.uncovered <- fmt.Errorf("%q, or a folder above it, was moved or replaced: %w", path, ErrUncovered):
+		default: // it ends already
+		}
+	} else {
+		s.config.Notify(fmt.Sprintf("%q, or a folder above it, was moved or replaced, and the agent sees what stands there now; end the session, or keep other programs from writing it", path))
+	}
+	if err := s.trail.Record(s.atRestRecord("", path, refuse)); err != nil {
+		s.config.Logger.Error("write audit record", "path", path, "error", err)
+	}
+}
+
+// lateUncovered is what nobody waited for any more, as the agent had ended.
+func (s *Session) lateUncovered() error {
+	select {
+	case err := <-s.uncovered:
+		return err
+	default:
+		return nil
+	}
+}
+
+// newCoverWatch watches the folders of the covered files, and those above them.
 func newCoverWatch(covers []sandbox.Cover) (*coverWatch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch masked files: %w", err)
 	}
-	w := &coverWatch{events: os.NewFile(uintptr(fd), "inotify"), names: make(map[uint32][]watched)}
+	w := &coverWatch{events: os.NewFile(uintptr(fd), "inotify"), names: make(map[uint32][]string)}
 	for _, c := range covers {
-		number, err := unix.InotifyAddWatch(fd, filepath.Dir(c.Path), uncovers|unix.IN_ONLYDIR)
-		if err != nil {
-			w.events.Close()
-			return nil, fmt.Errorf("watch masked files: %q: %w", filepath.Dir(c.Path), err)
+		if err := w.add(fd, c.Path); err != nil {
+			return nil, errors.Join(fmt.Errorf("watch masked files: %w", err), w.events.Close())
 		}
-		one := watched{path: c.Path}
-		if err := unix.Lstat(c.Path, &one.was); err != nil {
-			w.events.Close()
-			return nil, fmt.Errorf("watch masked files: %q: %w", c.Path, err)
-		}
-		w.names[uint32(number)] = append(w.names[uint32(number)], one)
 	}
 	return w, nil
+}
+
+func (w *coverWatch) add(fd int, path string) error {
+	for name, in := path, filepath.Dir(path); name != in; name, in = in, filepath.Dir(in) {
+		number, err := unix.InotifyAddWatch(fd, in, uncovers|unix.IN_ONLYDIR)
+		if err != nil {
+			return fmt.Errorf("%q: %w", in, err)
+		}
+		if known := w.names[uint32(number)]; !slices.Contains(known, name) {
+			w.names[uint32(number)] = append(known, name)
+		}
+	}
+	one := watched{path: path}
+	if err := unix.Lstat(path, &one.was); err != nil {
+		return fmt.Errorf("%q: %w", path, err)
+	}
+	w.covered = append(w.covered, one)
+	return nil
 }
 
 // run reads events until the watch is closed.
@@ -148,24 +180,26 @@ func (w *coverWatch) take(events []byte) {
 			w.lookAgain()
 			continue
 		}
-		w.told(number, func(one watched) bool { return filepath.Base(one.path) == string(name) })
+		for _, place := range w.names[number] {
+			if filepath.Base(place) == string(name) {
+				w.told(func(one watched) bool { return isBelow(one.path, []string{place}) })
+			}
+		}
 	}
 }
 
 // lookAgain serves where events were lost: an agent can make any number of them.
 func (w *coverWatch) lookAgain() {
-	for number := range w.names {
-		w.told(number, func(one watched) bool {
-			var is unix.Stat_t
-			err := unix.Lstat(one.path, &is)
-			return err != nil || is.Dev != one.was.Dev || is.Ino != one.was.Ino
-		})
-	}
+	w.told(func(one watched) bool {
+		var is unix.Stat_t
+		err := unix.Lstat(one.path, &is)
+		return err != nil || is.Dev != one.was.Dev || is.Ino != one.was.Ino
+	})
 }
 
 // told tells of those that are concerned, each once.
-func (w *coverWatch) told(number uint32, concerned func(watched) bool) {
-	w.names[number] = slices.DeleteFunc(w.names[number], func(one watched) bool {
+func (w *coverWatch) told(concerned func(watched) bool) {
+	w.covered = slices.DeleteFunc(w.covered, func(one watched) bool {
 		if !concerned(one) {
 			return false
 		}

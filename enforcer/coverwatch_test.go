@@ -3,6 +3,7 @@
 package enforcer
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,10 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
 // TestP9ReplacedMaskedFileIsSeen: whatever parts a masked name from its file is
-// told once; what is written into it, and other names, are not.
+// told once, of the folders above it, too; what is written into it, and other
+// names, are not.
 func TestP9ReplacedMaskedFileIsSeen(t *testing.T) {
 	dir := t.TempDir()
 	name := func(n string) string { return filepath.Join(dir, n) }
@@ -23,8 +27,11 @@ func TestP9ReplacedMaskedFileIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.MkdirAll(name("above/folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	var covers []sandbox.Cover
-	for _, n := range []string{"replaced", "removed", "moved", "written", "kept", "lost"} {
+	for _, n := range []string{"replaced", "removed", "moved", "written", "kept", "lost", "above/one", "above/folder/below"} {
 		put(n)
 		covers = append(covers, sandbox.Cover{Path: name(n)})
 	}
@@ -37,8 +44,10 @@ func TestP9ReplacedMaskedFileIsSeen(t *testing.T) {
 	w.tell = func(path string) { told = append(told, filepath.Base(path)) }
 	put("new")
 	put("written")
+	put("above/folder/another")
 	for _, err := range []error{
 		os.Rename(name("new"), name("replaced")), os.Remove(name("removed")), os.Rename(name("moved"), name("elsewhere")),
+		os.Rename(name("above/folder"), name("above/aside")), os.Rename(name("above"), name("aside")),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +55,7 @@ func TestP9ReplacedMaskedFileIsSeen(t *testing.T) {
 	}
 	put("removed")
 	w.rest()
-	if slices.Sort(told); !slices.Equal(told, []string{"moved", "removed", "replaced"}) {
+	if slices.Sort(told); !slices.Equal(told, []string{"below", "moved", "one", "removed", "replaced"}) {
 		t.Errorf("told of %q", told)
 	}
 	// Of what happens while events are lost, too.
@@ -67,5 +76,40 @@ func TestP9ReplacedMaskedFileIsSeen(t *testing.T) {
 	w.take(overflow)
 	if !slices.Equal(told, []string{"lost"}) {
 		t.Errorf("told of %q after events were lost", told)
+	}
+}
+
+// TestP9UncoveredAtTheEndIsTold: where no credential at rest is allowed, what
+// happened last ends the session with an error, too, and is in the log.
+func TestP9UncoveredAtTheEndIsTold(t *testing.T) {
+	dir, path := t.TempDir(), filepath.Join(t.TempDir(), "audit.jsonl")
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(Config{Policy: &policy.File{KeyAtRest: "refuse"}})
+	log, err := audit.Open(path, s.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.trail = &Trail{Log: log, Drops: s.dropsRecords, Closing: s.closing}
+	s.undo.push(log.Close)
+	if err := s.watchCovers(&policy.Session{}, []sandbox.Cover{{Path: key}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+" aside"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); !errors.Is(err, ErrUncovered) {
+		t.Errorf("the end says %v", err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	record, err := audit.NewDecoder(f).Read()
+	if err != nil || record.Reason != audit.ReasonKeyAtRest || record.Verdict != audit.Deny || record.Path != key {
+		t.Errorf("recorded %+v, %v", record, err)
 	}
 }

@@ -47,6 +47,7 @@ var hints = []struct {
 	{enforcer.ErrPolicyInReach, "keep it elsewhere: the agent would write the policy of its next session; /etc/phantom-ns or ~/.config are out of its reach"},
 	{enforcer.ErrStoredTarget, "put hosts: into /etc/phantom-ns/policy.yaml, or into a file that belongs to root"},
 	{enforcer.ErrKeyAtRest, "take the value out of that file; a key that was in a shell's history is better made anew"},
+	{enforcer.ErrUncovered, "keep other programs from replacing it while a session runs; the next one covers what is there then"},
 	{enforcer.ErrProxyDied, "the audit log and the lines above say what it last did; run phantom-ns gc if anything is left"},
 	{cdi.ErrNoPolicy, "name a file of /etc/phantom-ns/policies without .yaml, and look with sudo phantom-ns status whether the daemon serves it"},
 	{trust.ErrNoRoots, "install the distribution's package ca-certificates"},

@@ -5,11 +5,15 @@
 package files
 
 import (
+	"errors"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/test/rig"
 )
 
@@ -26,28 +30,45 @@ func (l lineWatch) Write(p []byte) (int, error) {
 }
 
 // replace puts another file in the place of one of the home's, as an editor
-// outside does that saves it.
-func (l *loot) replace(name, text string) {
+// outside does that saves it; or another folder in the place of the file's.
+func (l *loot) replace(name, text string, folder bool) {
 	l.Helper()
-	l.world.Give(rig.Home+"/"+name+".new", []byte(text), 0o600)
-	if err := l.world.Do(func() error { return os.Rename(rig.Home+"/"+name+".new", rig.Home+"/"+name) }); err != nil {
+	place := rig.Home + "/" + name
+	fresh := place + ".new"
+	if folder {
+		place = filepath.Dir(place)
+		fresh = place + ".new"
+		l.world.Give(fresh+"/"+filepath.Base(name), []byte(text), 0o600)
+	} else {
+		l.world.Give(fresh, []byte(text), 0o600)
+	}
+	err := l.world.Do(func() error {
+		return errors.Join(os.Rename(place, place+".old"), os.Rename(fresh, place))
+	})
+	if err != nil {
 		l.Fatal(err)
 	}
 }
 
 // TestP9ReplacedMaskedFileIsTold: a masked file of a folder that is written for
-// real, replaced by a program outside, is named; a policy that allows no
-// credential at rest ends the session. In the overlay of the home it stays a
-// copy, and nothing is said.
+// real, replaced by a program outside, is named, and so is one below a folder
+// that is; a policy that allows no credential at rest ends the session. In the
+// overlay of the home it stays a copy, and nothing is said.
 func TestP9ReplacedMaskedFileIsTold(t *testing.T) {
 	const name = ".codex/auth.json"
+	const read, strict = "filesystem: {home: read-only}\n", "strict: {key_at_rest: refuse}\n"
+	const hint = "\nphantom-ns: keep other programs from replacing it"
 	for kind, c := range map[string]struct {
 		policy, profile, says string
+		folder                bool
+		verdict               audit.Verdict // of the record; "": there is none
 		exit                  int
 	}{
-		"told":    {"version: 1\n", "codex", `auth.json" was replaced from outside, and the agent sees what is in it now`, 0},
-		"strict":  {"version: 1\nstrict: {key_at_rest: refuse}\n", "codex", `auth.json" was replaced from outside: the copy that the agent sees no longer covers it`, 125},
-		"overlay": {"version: 1\nstrict: {key_at_rest: refuse}\n", "none", "", 0},
+		"told":          {"", "codex", `auth.json", or a folder above it, was moved or replaced, and the agent sees what stands there now`, false, audit.Allow, 0},
+		"strict":        {strict, "codex", `auth.json", or a folder above it, was moved or replaced: the copy that the agent sees no longer covers it` + hint, false, audit.Deny, 125},
+		"overlay":       {strict, "none", "", false, "", 0},
+		"folder":        {read, "none", `auth.json", or a folder above it, was moved or replaced, and the agent sees what stands there now`, true, audit.Allow, 0},
+		"folder strict": {read + strict, "none", `auth.json", or a folder above it, was moved or replaced: the copy that the agent sees no longer covers it` + hint, true, audit.Deny, 125},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			l := newLoot(t)
@@ -55,11 +76,11 @@ func TestP9ReplacedMaskedFileIsTold(t *testing.T) {
 			ready := lineWatch{make(chan struct{})}
 			typed, types := io.Pipe()
 			p := l.world.Start(rig.Session{
-				Policy: c.policy, Flags: []string{"--profile", c.profile}, Stdin: typed, Stdout: ready,
+				Policy: "version: 1\n" + c.policy, Flags: []string{"--profile", c.profile}, Stdin: typed, Stdout: ready,
 				Args: []string{"sh", "-c", "cat ~/" + name + "; echo; read x; cat ~/" + name},
 			})
 			<-ready.seen
-			l.replace(name, `{"new": 1}`)
+			l.replace(name, `{"new": 1}`, c.folder)
 			go func() { // the strict one does not read it
 				io.WriteString(types, "\n")
 				types.Close()
@@ -70,6 +91,11 @@ func TestP9ReplacedMaskedFileIsTold(t *testing.T) {
 			}
 			if kind == "overlay" && strings.Contains(r.Stdout, "new") {
 				t.Errorf("the overlay shows what is below: %v", r)
+			}
+			records := slices.DeleteFunc(l.world.Audit(), func(r audit.Record) bool { return r.Reason != audit.ReasonKeyAtRest })
+			if len(records) > 1 || (len(records) == 1) != (c.verdict != "") ||
+				len(records) == 1 && (records[0].Verdict != c.verdict || records[0].Path != rig.Home+"/"+name) {
+				t.Errorf("recorded %+v", records)
 			}
 			l.clean(r)
 		})
