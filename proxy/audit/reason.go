@@ -190,7 +190,7 @@ var reasons = [...]Entry{
 
 	{ReasonSessionStart, "the session began"},
 	{ReasonSessionEnd, "the session ended and its audit is complete"},
-	{ReasonKeyAtRest, "a real credential was found where the agent can read, or may be there since a masked file was replaced"},
+	{ReasonKeyAtRest, "a real credential was found, or is uncovered, where the agent can read"},
 	{ReasonReload, "the session's policy or credentials were replaced"},
 	{ReasonExec, "somebody ran a program beside the agent; pid and uid are theirs"},
 }
