@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
@@ -29,9 +30,9 @@ type Namespace struct {
 func New() (*Namespace, error) {
 	var ns *Namespace
 	err := away(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() error {
-		handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		handle, err := openNetlink()
 		if err != nil {
-			return fmt.Errorf("open netlink: %w", err)
+			return err
 		}
 		defer handle.Close()
 		ipv6, err := seal(handle)
@@ -98,6 +99,20 @@ func (n *Namespace) Close() error {
 		return nil
 	}
 	return n.file.Close()
+}
+
+// openNetlink opens a socket for links and routes in the calling thread's
+// namespace. When bind(2) refuses it, for want of memory, netlink v1.3.1 closes
+// the descriptor and leaves a cleanup that closes its number again, when it may
+// be another file's: the process goes on without the collector then. It has
+// little left to do, or a supervisor that starts it anew.
+func openNetlink() (*netlink.Handle, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		debug.SetGCPercent(-1)
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return handle, nil
 }
 
 // away moves the calling thread into another namespace by leave, calls f there

@@ -114,9 +114,9 @@ const dumps = 10
 // again when a list of its changed meanwhile.
 func (n *Namespace) routed(f func(*netlink.Handle) error) error {
 	return n.Do(func() error {
-		handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		handle, err := openNetlink()
 		if err != nil {
-			return fmt.Errorf("open netlink: %w", err)
+			return err
 		}
 		defer handle.Close()
 		for range dumps {
