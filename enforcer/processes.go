@@ -81,7 +81,11 @@ func (c *cgroup) hold(pid int) error {
 	if c.pids == "" {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(c.pids, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+	err := os.WriteFile(filepath.Join(c.pids, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it has failed by itself, and says why when it is to launch
+	}
+	if err != nil {
 		return fmt.Errorf("limit processes: %w", err)
 	}
 	return nil

@@ -167,7 +167,7 @@ func (c *Child) follow() error {
 	for {
 		p, err := c.receive()
 		if err != nil {
-			return c.lost(StageMount, err)
+			return c.lost(StageCover, err)
 		}
 		switch p.kind {
 		case kindWarning:

@@ -18,6 +18,7 @@ type pid1 struct {
 	control int
 	stage   Stage
 	body    specBody
+	view    *view // until the covers are in place
 	launch  Launch
 	sockets []string       // pathname sockets of the host
 	own     mounts         // made here, and writable
@@ -32,12 +33,14 @@ type step struct {
 	do    func(*pid1) error
 }
 
-// steps leads to the agent. Exec, the last, returns when the agent runs.
+// steps leads to the agent. What needs no launch comes before the wait for it,
+// beside what the supervisor does. Exec, the last, returns when the agent runs.
 func steps() []step {
 	return []step{
 		{StageListen, (*pid1).listen},
-		{StageWait, (*pid1).wait},
 		{StageMount, (*pid1).mount},
+		{StageWait, (*pid1).wait},
+		{StageCover, (*pid1).putCovers},
 		{StageTrust, (*pid1).trust},
 		{StageSession, (*pid1).session},
 		{StagePrivileges, (*pid1).privileges},

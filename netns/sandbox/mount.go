@@ -57,19 +57,28 @@ func (p *pid1) mount() error {
 	if err != nil {
 		return err
 	}
-	v, err := p.openView(points)
-	if err != nil {
+	if p.view, err = p.openView(points); err != nil {
 		return err
 	}
-	defer v.close()
-	if err := p.harden(points, v); err != nil {
+	if err := p.harden(points, p.view); err != nil {
 		return err
 	}
-	for _, step := range []func(*view) error{
+	return p.look(
 		p.mountSystem, p.mountRun, p.maskProc, p.mountDevices, p.mountHome, p.mountWritable, p.protectFolders,
-		p.hide, p.expose, p.coverSockets, p.mountCovers, p.mountFiles, p.prepareRules,
-	} {
-		if err := step(v); err != nil {
+		p.hide, p.expose,
+	)
+}
+
+// putCovers puts what came with the launch over the view, and ends it.
+func (p *pid1) putCovers() error {
+	defer p.view.close()
+	return p.look(p.writeGiven, p.coverSockets, p.mountCovers, p.mountFiles, p.prepareRules)
+}
+
+// look does the steps of one stage, each of which uses the view.
+func (p *pid1) look(steps ...func(*view) error) error {
+	for _, step := range steps {
+		if err := step(p.view); err != nil {
 			return err
 		}
 	}

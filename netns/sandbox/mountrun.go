@@ -67,12 +67,17 @@ func (p *pid1) mountRun(v *view) error {
 			return fmt.Errorf("link /run/%s: %w", name, err)
 		}
 	}
+	return os.WriteFile(emptyFile, nil, 0o444)
+}
+
+// writeGiven writes the session's own files for the agent.
+func (p *pid1) writeGiven(*view) error {
 	for _, f := range p.launch.Given {
 		if err := os.WriteFile(GivenDir+"/"+path.Base(f.Name), f.Content, 0o444); err != nil {
 			return fmt.Errorf("write %s: %w", f.Name, err)
 		}
 	}
-	return os.WriteFile(emptyFile, nil, 0o444)
+	return nil
 }
 
 // place opens the spot of s to mount on. Where a filesystem of the session's

@@ -15,8 +15,9 @@ type Stage uint8
 const (
 	StageStart      Stage = iota // clone and exec of init itself
 	StageListen                  // sockets born inside, handed out
-	StageWait                    // until the supervisor says launch
 	StageMount                   // the agent's view of the host's files
+	StageWait                    // until the supervisor says launch
+	StageCover                   // what the launch puts over the host's files
 	StageTrust                   // the session's CA in every store
 	StageSession                 // session, keyring, terminal
 	StagePrivileges              // ids, capabilities, limits
@@ -27,7 +28,7 @@ const (
 )
 
 var stageNames = [...]string{
-	"start", "listen", "wait", "mount", "trust", "session", "privileges", "landlock", "seccomp", "posture", "exec",
+	"start", "listen", "mount", "wait", "cover", "trust", "session", "privileges", "landlock", "seccomp", "posture", "exec",
 }
 
 // String is the stage's name in errors and logs.
