@@ -93,15 +93,16 @@ func detach(client *api.Client, state oci.State) error {
 	if err != nil {
 		return fmt.Errorf("detach container: %w", err)
 	}
+	var errs []error
 	for _, a := range list {
 		if a.Container != state.ID || a.Network != network {
 			continue
 		}
 		if err := client.Detach(ctx, a.Container, a.Interface); err != nil {
-			return fmt.Errorf("detach container: %w", err)
+			errs = append(errs, fmt.Errorf("detach container: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // report tells an error to whoever reads standard error, and to the runtime's

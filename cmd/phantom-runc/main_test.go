@@ -102,7 +102,7 @@ func TestExecGetsTheEnvironment(t *testing.T) {
 }
 
 func TestOthersPassUntouched(t *testing.T) {
-	for _, line := range []string{"--root /r state box", "kill box 9", "delete --force box", "--version", "exec box sh"} {
+	for _, line := range []string{"--root /r state box", "kill box 9", "delete --force box", "--version", "exec box patch -p 1 --process file"} {
 		b := newBox(t)
 		b.run("OURS " + line)
 		if want := append([]string{b.runc}, strings.Fields(line)...); !slices.Equal(b.executed, want) {
@@ -118,6 +118,7 @@ func TestNothingBeginsThatIsNotHeld(t *testing.T) {
 		"--policy ../coder OURS create --bundle BUNDLE box":          "not one that a policy can have",
 		"--policy coder OURS create --bundle BUNDLE/none box":        "no such file",
 		"--policy coder OURS create --bundle BUNDLE --bundle /x box": "twice",
+		"--policy coder OURS create --bundle BUNDLE --config c box":  "--config",
 		"--policy coder OURS restore --bundle BUNDLE box":            "checkpoints",
 		"--policy coder OURS --unknown create --bundle BUNDLE box":   "--unknown",
 		"--policy coder OURS exec --process BUNDLE/none box":         "no such file",

@@ -29,26 +29,31 @@ var (
 	globalFlags  = []string{"debug", "systemd-cgroup", "help", "h", "version", "v"}
 )
 
+// Options of create, run and exec, of either. crun's --config is not among them:
+// the file that it names is not the one that is edited.
+var (
+	commandValues = []string{
+		"bundle", "b", "console-socket", "pidfd-socket", "pid-file", "preserve-fds", "process", "p", "cwd", "env", "e", "user", "u",
+		"additional-gids", "g", "process-label", "apparmor", "cap", "c", "cgroup",
+	}
+	commandFlags = []string{
+		"no-pivot", "no-new-keyring", "no-subreaper", "no-mount-fallback", "keep", "detach", "d", "tty", "t", "no-new-privs",
+		"ignore-paused", "help", "h",
+	}
+)
+
 // ParseCommand reads the arguments after the program's name. A global option
 // that is not known is an error, as what follows it could be taken for a name.
 func ParseCommand(args []string) (Command, error) {
 	c := Command{Own: map[string]string{}}
 	for len(args) > 0 {
-		name, value, given := option(args[0])
+		name, value, words, err := first(args, append(slices.Clone(own), globalValues...), globalFlags)
+		if err != nil {
+			return c, err
+		}
 		if name == "" {
 			c.Name, c.rest = args[0], args[1:]
 			return c, nil
-		}
-		words := args[:1]
-		if slices.Contains(own, name) || slices.Contains(globalValues, name) {
-			if !given {
-				if len(args) < 2 {
-					return c, fmt.Errorf("option --%s has no value", name)
-				}
-				value, words = args[1], args[:2]
-			}
-		} else if !slices.Contains(globalFlags, name) {
-			return c, fmt.Errorf("option %.40q is none of runc's, crun's or ours", args[0])
 		}
 		args = args[len(words):]
 		switch name {
@@ -66,6 +71,25 @@ func ParseCommand(args []string) (Command, error) {
 	return c, nil
 }
 
+// first returns the option that args begin with, of those that have a value and
+// those that have none, and its words. name is empty where the first word is no
+// option; one that is not known could be followed by anything.
+func first(args, values, flags []string) (name, value string, words []string, err error) {
+	name, value, given := option(args[0])
+	switch {
+	case name == "" || given || slices.Contains(flags, name):
+		words = args[:1]
+	case len(args) < 2:
+		return "", "", nil, fmt.Errorf("option --%s has no value", name)
+	default:
+		value, words = args[1], args[:2]
+	}
+	if name != "" && !slices.Contains(values, name) && !slices.Contains(flags, name) {
+		return "", "", nil, fmt.Errorf("option %.40q is none of runc's, crun's or ours", args[0])
+	}
+	return name, value, words, nil
+}
+
 // option takes "--name=value", "--name" or "-n" apart; name is empty for a word
 // that is no option.
 func option(word string) (name, value string, given bool) {
@@ -75,19 +99,22 @@ func option(word string) (name, value string, given bool) {
 	return strings.Cut(strings.TrimPrefix(word[1:], "-"), "=")
 }
 
-// Option returns the value of an option of the command, by any of its names;
-// twice is an error, as it would be the runtime's choice which one holds.
+// Option returns the value of an option of create, run or exec, by any of its
+// names; twice is an error, as it would be the runtime's choice which one holds.
 func (c Command) Option(names ...string) (string, error) {
 	var found []string
-	for i, word := range c.rest {
-		name, value, given := option(word)
-		if !slices.Contains(names, name) {
-			continue
+	for rest := c.rest; len(rest) > 0; {
+		name, value, words, err := first(rest, commandValues, commandFlags)
+		if err != nil {
+			return "", err
 		}
-		if !given && i+1 < len(c.rest) {
-			value = c.rest[i+1]
+		if name == "" && c.Name == "exec" {
+			break // what follows the container's id is the process's; runc takes options behind that of others
 		}
-		found = append(found, value)
+		if slices.Contains(names, name) {
+			found = append(found, value)
+		}
+		rest = rest[len(words):]
 	}
 	switch len(found) {
 	case 0:

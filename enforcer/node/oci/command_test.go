@@ -18,8 +18,11 @@ func TestParseCommand(t *testing.T) {
 		// As conmon calls it for podman, with --runtime-flag policy=a.
 		{"--policy=a --log-format=json --log=/l create -b /b --pid-file /p id", "create", "a", "/b", "--log-format=json --log=/l create -b /b --pid-file /p id"},
 		{"--cgroup-manager cgroupfs --policy a create --bundle=/b id", "create", "a", "/b", "--cgroup-manager cgroupfs create --bundle=/b id"},
+		// runc looks for options behind the id, too.
+		{"--policy a run id --detach -b /b", "run", "a", "/b", "run id --detach -b /b"},
+		{"--policy a exec --tty --cwd /b id tar -b /b --config", "exec", "a", "", "exec --tty --cwd /b id tar -b /b --config"},
 		{"--root /create --policy a kill id 9", "kill", "a", "", "--root /create kill id 9"},
-		{"--root --policy create --policy a id", "create", "", "", "--root --policy create --policy a id"},
+		{"--root --policy create -b /b id", "create", "", "/b", "--root --policy create -b /b id"},
 		{"--version", "", "", "", "--version"},
 		{"", "", "", "", ""},
 	} {
@@ -28,7 +31,10 @@ func TestParseCommand(t *testing.T) {
 			t.Errorf("%s: %v", test.line, err)
 			continue
 		}
-		bundle, err := c.Option("bundle", "b")
+		bundle := ""
+		if c.Name == "create" || c.Name == "run" || c.Name == "exec" {
+			bundle, err = c.Option("bundle", "b")
+		}
 		if err != nil || c.Name != test.name || c.Own["policy"] != test.policy || bundle != test.bundle {
 			t.Errorf("%s: command %q, policy %q, bundle %q, %v", test.line, c.Name, c.Own["policy"], bundle, err)
 		}
@@ -44,12 +50,17 @@ func TestParseCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 			t.Errorf("%s: %+v", line, c)
 		}
 	}
-	c, err := ParseCommand(strings.Fields("create --bundle /a --bundle /b id"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bundle, err := c.Option("bundle", "b"); err == nil {
-		t.Errorf("two bundles: %q", bundle)
+	for _, line := range []string{
+		"create --bundle /a --bundle /b id", "create --bundle /a id -b /b", "create --bundle", "create -b/a id",
+		"create --bundle /a --config other.json id", "create --bundle /a id -f other.json", "exec -it id sh",
+	} {
+		c, err := ParseCommand(strings.Fields(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bundle, err := c.Option("bundle", "b"); err == nil {
+			t.Errorf("%s: %q", line, bundle)
+		}
 	}
 }
 
