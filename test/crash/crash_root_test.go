@@ -6,12 +6,9 @@ package crash
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -73,7 +70,7 @@ func killOne(t *testing.T, w *rig.World, victim, connector string) {
 	}
 	pid := p.Process.Pid
 	if victim != "supervisor" {
-		pid = childNamed(t, pid, victim)
+		pid = rig.Child(t, pid, victim)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -81,24 +78,4 @@ func killOne(t *testing.T, w *rig.World, victim, connector string) {
 	if r := p.Wait(); r.Exit == 0 {
 		t.Errorf("the session ended as if nothing had happened: %v", r)
 	}
-}
-
-func childNamed(t *testing.T, parent int, name string) int {
-	t.Helper()
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
-	for _, list := range lists {
-		data, _ := os.ReadFile(list)
-		for _, field := range strings.Fields(string(data)) {
-			line, _ := os.ReadFile("/proc/" + field + "/cmdline")
-			if argv0, _, _ := strings.Cut(string(line), "\x00"); argv0 == name {
-				pid, err := strconv.Atoi(field)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return pid
-			}
-		}
-	}
-	t.Fatalf("no child %q of %d", name, parent)
-	return 0
 }

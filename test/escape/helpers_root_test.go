@@ -54,7 +54,7 @@ func postureWhileFetching(t *testing.T, world *rig.World) string {
 	answer := <-asked
 	text := ""
 	for _, stage := range []string{"phantom-ns: mask", "phantom-ns: secret"} {
-		text += section(t, stage+", as the user", p.Process.Pid, childOf(t, p.Process.Pid, stage))
+		text += section(t, stage+", as the user", p.Process.Pid, rig.Child(t, p.Process.Pid, stage))
 	}
 	answer.Close() // an empty credential
 	if r := p.Wait(); r.Exit != 125 {
@@ -89,7 +89,7 @@ func postureWhileAsking(t *testing.T, world *rig.World) string {
 	if prompt, err := bufio.NewReader(far).ReadString(':'); err != nil {
 		t.Fatalf("asked %q: %v", prompt, err)
 	}
-	text := section(t, "phantom-ns: secret, root's, with the store", p.Process.Pid, childOf(t, p.Process.Pid, "phantom-ns: secret"))
+	text := section(t, "phantom-ns: secret, root's, with the store", p.Process.Pid, rig.Child(t, p.Process.Pid, "phantom-ns: secret"))
 	fmt.Fprint(far, "\x03")
 	if r := p.Wait(); r.Exit != 125 {
 		t.Errorf("got %v", r)

@@ -39,7 +39,7 @@ func TestPostureOfProxy(t *testing.T) {
 		t.Fatalf("the agent said %q: %v", line, err)
 	}
 	go io.Copy(io.Discard, said)
-	proxy := childOf(t, p.Process.Pid, "phantom-ns: proxy")
+	proxy := rig.Child(t, p.Process.Pid, "phantom-ns: proxy")
 	want, err := os.ReadFile(proxyGolden)
 	s.must(err)
 	got := posture(t, p.Process.Pid, proxy)
@@ -57,28 +57,6 @@ func TestPostureOfProxy(t *testing.T) {
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("posture (-want +got):\n%s", diff)
 	}
-}
-
-// childOf returns the child of that name.
-func childOf(t *testing.T, parent int, name string) int {
-	t.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, list := range lists {
-		children, _ := os.ReadFile(list)
-		for _, child := range strings.Fields(string(children)) {
-			line, _ := os.ReadFile("/proc/" + child + "/cmdline")
-			if strings.TrimRight(string(line), "\x00") == name {
-				var pid int
-				fmt.Sscan(child, &pid)
-				return pid
-			}
-		}
-	}
-	t.Fatalf("%d has no child %q", parent, name)
-	return 0
 }
 
 // posture describes pid, a child of the supervisor.

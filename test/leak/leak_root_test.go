@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -63,21 +62,14 @@ func start(t *testing.T) *inUse {
 }
 
 // family is the session's processes by name, the agent's among them.
-func (u *inUse) family() map[string]int {
+func (u *inUse) family(t *testing.T) map[string]int {
+	t.Helper()
 	family := map[string]int{"supervisor": u.process.Process.Pid}
 	var visit func(pid int)
 	visit = func(pid int) {
-		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-		for _, list := range lists {
-			data, _ := os.ReadFile(list)
-			for _, field := range strings.Fields(string(data)) {
-				var child int
-				fmt.Sscan(field, &child)
-				line, _ := os.ReadFile("/proc/" + field + "/cmdline")
-				name, _, _ := strings.Cut(string(line), "\x00")
-				family[name] = child
-				visit(child)
-			}
+		for name, child := range rig.Children(t, pid) {
+			family[name] = child
+			visit(child)
 		}
 	}
 	visit(u.process.Process.Pid)
@@ -86,7 +78,7 @@ func (u *inUse) family() map[string]int {
 
 func TestL8CredentialIsInNoOtherProcess(t *testing.T) {
 	u := start(t)
-	family := u.family()
+	family := u.family(t)
 	for _, name := range []string{"supervisor", "phantom-ns: proxy", "phantom-ns: init", "sh"} {
 		pid, ok := family[name]
 		if !ok {
@@ -185,7 +177,7 @@ func mapping(line string) (from, to int64, mode string, ok bool) {
 // credential.
 func TestL8QuitDumpsNothing(t *testing.T) {
 	u := start(t)
-	if err := syscall.Kill(u.family()["phantom-ns: proxy"], syscall.SIGQUIT); err != nil {
+	if err := syscall.Kill(u.family(t)["phantom-ns: proxy"], syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
 	r := u.process.Wait()

@@ -100,7 +100,7 @@ func TestL8PassphraseIsInNoOtherProcess(t *testing.T) {
 	if removed.Exit != 0 {
 		t.Fatalf("remove: %v", removed)
 	}
-	family, identity := r.family(), keyLine(t, world)
+	family, identity := r.family(t), keyLine(t, world)
 	for _, name := range []string{"supervisor", "sh", "phantom-ns: init", "phantom-ns: proxy"} {
 		for _, what := range []string{phrase, identity} {
 			if searched, found := searchMemory(t, family[name], []byte(what)); found || searched == 0 {

@@ -125,7 +125,7 @@ func testStoredAnew(t *testing.T, limit ...func(*rig.Upstream)) {
 	if status := r.send("/2"); status != "200" || r.sent() != after {
 		t.Errorf("%s, upstream got %q, want the new one", status, r.sent())
 	}
-	family := r.family()
+	family := r.family(t)
 	for name, keys := range map[string][]string{
 		"supervisor": {before, after}, "sh": {before, after}, "phantom-ns: init": {before, after}, "phantom-ns: proxy": {before},
 	} {

@@ -175,7 +175,9 @@ func settle(t *testing.T, supervisor int, before holding) holding {
 func take(t *testing.T, supervisor int) holding {
 	t.Helper()
 	h := holding{counts: make(map[string]int), memory: make(map[string]int)}
-	for name, pid := range family(t, supervisor) {
+	family := rig.Children(t, supervisor)
+	family["supervisor"] = supervisor
+	for name, pid := range family {
 		fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 		if err != nil {
 			t.Fatal(err)
@@ -192,28 +194,6 @@ func take(t *testing.T, supervisor int) holding {
 	}
 	entries(t, h.counts)
 	return h
-}
-
-// family is the supervisor and its children but the agent.
-func family(t *testing.T, supervisor int) map[string]int {
-	t.Helper()
-	all := map[string]int{"supervisor": supervisor}
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", supervisor))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, list := range lists {
-		children, _ := os.ReadFile(list)
-		for _, child := range strings.Fields(string(children)) {
-			line, _ := os.ReadFile("/proc/" + child + "/cmdline")
-			pid, err := strconv.Atoi(child)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all[strings.TrimRight(string(line), "\x00")] = pid
-		}
-	}
-	return all
 }
 
 func resident(t *testing.T, pid int) int {
