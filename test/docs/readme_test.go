@@ -44,12 +44,17 @@ func TestREADMEHoldsTo(t *testing.T) {
 		t.Errorf("some sixty providers are %d", n)
 	}
 	makefile := read(t, "Makefile")
-	for _, target := range regexp.MustCompile("(?m)(?:^[$#] (?:sudo )?|`)make ([a-z]+)").FindAllStringSubmatch(text, -1) {
+	targets := regexp.MustCompile("(?m)(?:^[$#] (?:sudo )?|`)make ([a-z]+)").FindAllStringSubmatch(text, -1)
+	links := regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(text, -1)
+	if len(targets) < 4 || len(links) < 6 {
+		t.Errorf("targets %q, links %q", targets, links)
+	}
+	for _, target := range targets {
 		if !strings.Contains(makefile, "\n"+target[1]+":") {
 			t.Errorf("there is no target %q", target[1])
 		}
 	}
-	for _, link := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(text, -1) {
+	for _, link := range links {
 		if _, err := os.Stat(filepath.Join(root, link[1])); err != nil {
 			t.Error(err)
 		}

@@ -18,7 +18,11 @@ func TestRuntimePageIsTheCodes(t *testing.T) {
 	if own == nil {
 		t.Fatal("the options are not where they were")
 	}
-	for _, name := range regexp.MustCompile(`"([a-z]+)"`).FindAllStringSubmatch(own[1], -1) {
+	names := regexp.MustCompile(`"([a-z]+)"`).FindAllStringSubmatch(own[1], -1)
+	if len(names) < 4 {
+		t.Errorf("%d options: they are not where they were", len(names))
+	}
+	for _, name := range names {
 		if !strings.Contains(page, "\n.It Fl -"+name[1]+" ") {
 			t.Errorf("the page does not have --%s", name[1])
 		}
@@ -32,7 +36,11 @@ func TestRuntimePageIsTheCodes(t *testing.T) {
 			t.Errorf("page or guide does not have %s", name[1])
 		}
 	}
-	for _, runtime := range cdi.Runtimes() {
+	runtimes := cdi.Runtimes()
+	if len(runtimes) < 3 {
+		t.Errorf("runtimes: %v", runtimes)
+	}
+	for _, runtime := range runtimes {
 		if !strings.Contains(read(t, commandPage), runtime) {
 			t.Errorf("%s does not have %s", commandPage, runtime)
 		}

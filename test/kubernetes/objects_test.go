@@ -5,6 +5,8 @@ package kubernetes
 import (
 	"bytes"
 	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -16,6 +18,8 @@ import (
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	core "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 )
 
 // variants are ways in which it is installed.
@@ -60,6 +64,9 @@ func TestVolumesAreMounted(t *testing.T) {
 			if len(used) > 0 {
 				t.Errorf("%s: there are no volumes %v", name, used)
 			}
+			if len(spec.Volumes) == 0 {
+				t.Errorf("%s: there are no volumes", name)
+			}
 		}
 	}
 }
@@ -67,14 +74,15 @@ func TestVolumesAreMounted(t *testing.T) {
 // One container is privileged, and nobody else has any capability.
 func TestPrivilegesAreTheDaemons(t *testing.T) {
 	for name, values := range variants {
+		privileged := 0
 		for _, spec := range templates(decoded(t, values)) {
 			if spec.HostPID || spec.HostIPC || spec.AutomountServiceAccountToken == nil {
 				t.Errorf("%s: more of the host than it needs", name)
 			}
 			for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 				s := c.SecurityContext
-				if privileged := s.Privileged != nil && *s.Privileged; privileged {
-					if c.Name != "daemon" && c.Name != "uninstall" {
+				if s.Privileged != nil && *s.Privileged {
+					if privileged++; c.Name != "daemon" && c.Name != "uninstall" {
 						t.Errorf("%s: %s is privileged", name, c.Name)
 					}
 					continue
@@ -83,6 +91,9 @@ func TestPrivilegesAreTheDaemons(t *testing.T) {
 					t.Errorf("%s: %s may become more than it is", name, c.Name)
 				}
 			}
+		}
+		if privileged != 1 {
+			t.Errorf("%s: %d are privileged", name, privileged)
 		}
 	}
 }
@@ -142,6 +153,9 @@ func TestTheWebhookFailsClosed(t *testing.T) {
 			t.Errorf("%s: another service: %+v", name, w.ClientConfig.Service)
 		}
 		labels := o.deployment.Spec.Template.Labels
+		if len(o.service.Spec.Selector) < 2 {
+			t.Errorf("%s: the service selects by %v alone", name, o.service.Spec.Selector)
+		}
 		for k, v := range o.service.Spec.Selector {
 			if labels[k] != v || o.policy.Spec.PodSelector.MatchLabels[k] != v || o.deployment.Spec.Selector.MatchLabels[k] != v {
 				t.Errorf("%s: %s is not selected by %s=%s", name, o.deployment.Name, k, v)
@@ -164,16 +178,26 @@ func TestTheInstallerComesFirstAndStays(t *testing.T) {
 			t.Errorf("%s removes something", c.Name)
 		}
 	}
+	through := map[string]core.MountPropagationMode{}
 	for _, m := range spec.Containers[0].VolumeMounts {
-		if m.Name == "bpf" && (m.MountPropagation == nil || *m.MountPropagation != core.MountPropagationBidirectional) ||
-			m.Name == "namespaces" && (m.MountPropagation == nil || *m.MountPropagation != core.MountPropagationHostToContainer) {
-			t.Errorf("%s: mounts do not come through", m.MountPath)
+		if m.MountPropagation != nil {
+			through[m.Name] = *m.MountPropagation
 		}
 	}
+	if through["bpf"] != core.MountPropagationBidirectional || through["namespaces"] != core.MountPropagationHostToContainer {
+		t.Errorf("mounts do not come through: %v", through)
+	}
+	secrets := 0
 	for _, v := range spec.Volumes {
-		if v.Secret != nil && *v.Secret.DefaultMode != 0o400 {
+		if v.Secret == nil {
+			continue
+		}
+		if secrets++; *v.Secret.DefaultMode != 0o400 {
 			t.Errorf("%s is readable by others", v.Name)
 		}
+	}
+	if secrets == 0 {
+		t.Error("no secrets are mounted")
 	}
 	uninstall := decoded(t, "uninstall: true").daemon.Spec.Template.Spec
 	if !slices.Equal(uninstall.InitContainers[0].Args, []string{"serve", "--uninstall"}) || !slices.Equal(uninstall.InitContainers[1].Args, []string{"cni", "remove"}) {
@@ -251,8 +275,8 @@ func TestTheImageHasEveryPackage(t *testing.T) {
 	}
 }
 
-// The plugin takes the entry as it is: what is wrong then is that nobody
-// listens.
+// The plugin takes the entry as it is, and of a pod as the webhook left it the
+// policy, which is what it asks the daemon for.
 func TestThePluginTakesTheEntry(t *testing.T) {
 	plugin := filepath.Join(t.TempDir(), "phantom-cni")
 	build := exec.Command("go", "build", "-tags", "netgo,osusergo", "-o", plugin, "./cmd/phantom-cni")
@@ -264,11 +288,14 @@ func TestThePluginTakesTheEntry(t *testing.T) {
 	if err := json.Unmarshal([]byte(decoded(t, full).configs["phantom-ns"].Data["entry.json"]), &conf); err != nil {
 		t.Fatal(err)
 	}
-	conf["cniVersion"], conf["name"], conf["socket"] = "1.0.0", "net", filepath.Join(t.TempDir(), "none.sock")
-	conf["runtimeConfig"] = map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"phantom-ns.dev/policy": "coder"}}
+	pod := podOf(t, agent)
+	pod = patched(t, pod, webhookOf(t, full)(reviewOf(t, "team-a", pod, nil)))
+	socket, asked := busyDaemon(t)
+	conf["cniVersion"], conf["name"], conf["socket"] = "1.0.0", "net", socket
+	conf["runtimeConfig"] = map[string]any{"io.kubernetes.cri.pod-annotations": pod.Annotations}
 	conf["prevResult"] = map[string]any{"cniVersion": "1.0.0", "interfaces": []any{map[string]string{"name": "eth0", "sandbox": "/run/netns/x"}}}
-	for asked, want := range map[string]float64{"refuse": 11, "maybe": 7} {
-		conf["unfencedLink"] = asked
+	for unfenced, want := range map[string]float64{"refuse": 11, "maybe": 7} {
+		conf["unfencedLink"] = unfenced
 		data, err := json.Marshal(conf)
 		if err != nil {
 			t.Fatal(err)
@@ -280,7 +307,33 @@ func TestThePluginTakesTheEntry(t *testing.T) {
 		out, _ := add.Output() // it ends with 1 either way
 		var told struct{ Code float64 }
 		if err := json.Unmarshal(out, &told); err != nil || told.Code != want {
-			t.Errorf("%s: %s, %v; want code %v", asked, out, err, want)
+			t.Errorf("%s: %s, %v; want code %v", unfenced, out, err, want)
 		}
 	}
+	if len(asked) != 1 || (<-asked).Policy != "coder" {
+		t.Error("the daemon is not asked once for the policy")
+	}
+}
+
+// busyDaemon answers every attachment that it has no time, and tells of it.
+func busyDaemon(t *testing.T) (socket string, asked chan api.Attachment) {
+	t.Helper()
+	socket, asked = filepath.Join(t.TempDir(), "socket"), make(chan api.Attachment, 10)
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var a api.Attachment
+		if err := api.Decode(r.Body, api.MaxRequest, &a); err != nil || r.URL.Path != "/v1/attach" {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		asked <- a
+		busy := &api.Error{Code: api.CodeBusy, Message: "later"}
+		w.WriteHeader(busy.Status())
+		json.NewEncoder(w).Encode(busy)
+	})}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return socket, asked
 }
