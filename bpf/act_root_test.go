@@ -73,7 +73,8 @@ func connectTo(to unix.SockaddrInet4, times int) (err error) {
 	return err
 }
 
-// crowd keeps more handshakes open than the session may have: the listener's queue is full, and SYNs wait.
+// crowd keeps more handshakes open than the session may have: the first connection fills the listener's queue, and the
+// SYNs of the others wait.
 func crowd() error {
 	server, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -83,7 +84,7 @@ func crowd() error {
 	if err := errors.Join(unix.Bind(server, at), unix.Listen(server, 0)); err != nil {
 		return err
 	}
-	for range 20 {
+	for i := range 20 {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
 			return err
@@ -91,6 +92,16 @@ func crowd() error {
 		defer unix.Close(fd)
 		if err := unix.Connect(fd, &synthetic); !errors.Is(err, unix.EINPROGRESS) {
 			return fmt.Errorf("connect: %w", err)
+		}
+		if i > 0 {
+			continue
+		}
+		// On a busy machine the queue is filled after connect() has returned.
+		waiting := []unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}
+		for waiting[0].Revents == 0 {
+			if _, err := unix.Poll(waiting, -1); err != nil && !errors.Is(err, unix.EINTR) {
+				return fmt.Errorf("poll: %w", err)
+			}
 		}
 	}
 	return nil
