@@ -15,7 +15,10 @@ struct {
 	__type(value, __u32);
 } servers SEC(".maps");
 
-/* The ports whose number has changed. A full ring loses nothing: whoever reads it reads the number after it. */
+/*
+ * The ports whose number has changed. Whoever reads one reads the number after it, so a full ring loses nothing of a port
+ * that it holds. A session that fills it with one port can only lose what would be told of its others.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
