@@ -60,7 +60,7 @@ var fenceFeatures = []feature{
 
 // peerFeatures are what [Peers] need. Without, nobody stops: the mounts and the filter of system calls stand alone.
 var peerFeatures = []feature{
-	{"LSM programs at a cgroup (CONFIG_BPF_LSM, `bpf` in `lsm=`)", "6.0", func() error { return askKernel().absence() }},
+	{"LSM programs at a cgroup (CONFIG_BPF_LSM, `bpf` in `lsm=`)", "6.0", func() error { _, err := askKernel(); return err }},
 }
 
 // missingFence tells a kernel without tcx from other faults.

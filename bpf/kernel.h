@@ -21,7 +21,7 @@ struct socket {
 };
 
 struct super_block {
-	unsigned long s_magic;
+	__u32 s_dev;
 };
 
 struct inode {

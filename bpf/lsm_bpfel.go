@@ -30,9 +30,9 @@ type lsmLedger struct {
 }
 
 type lsmPlace struct {
-	_     structs.HostLayout
-	Inode uint64
-	Magic uint64
+	_      structs.HostLayout
+	Inode  uint64
+	Device uint64
 }
 
 type lsmUnixDenial struct {

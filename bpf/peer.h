@@ -21,12 +21,12 @@ struct {
 } ours SEC(".maps");
 
 /*
- * A file or folder. What tells file systems apart is their kind, as a program that asks for the device by stat(2) is told
- * another one by btrfs.
+ * A file or folder. The device is the file system's own number, which mountinfo says; stat(2) is told another one by btrfs,
+ * whose subvolumes share the one, and can share the inode.
  */
 struct place {
 	__u64 inode;
-	__u64 magic;
+	__u64 device;
 };
 
 /* What the policy exposes: a socket at one of these, or below, may be reached though somebody else made it. */
@@ -57,16 +57,17 @@ static __always_inline bool is_place(struct dentry *dentry)
 	struct super_block *super = NULL;
 	struct inode *inode = NULL;
 	struct place place = {};
-	unsigned long word = 0;
+	unsigned long number = 0;
+	__u32 device = 0;
 
 	READ(&inode, dentry, d_inode);
 	if (!inode)
 		return false;
-	READ(&word, inode, i_ino);
-	place.inode = word;
+	READ(&number, inode, i_ino);
 	READ(&super, inode, i_sb);
-	READ(&word, super, s_magic);
-	place.magic = word;
+	READ(&device, super, s_dev);
+	place.inode = number;
+	place.device = device;
 	return bpf_map_lookup_elem(&exposed, &place) != NULL;
 }
 

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/phantom-ns/phantom-ns/netns/sandbox/mountinfo"
 )
 
 // Peers holds the unix sockets of one session to those that the session made and those that its policy exposes, and its
@@ -113,12 +116,23 @@ func placeOf(path string) (lsmPlace, error) {
 		return lsmPlace{}, err
 	}
 	defer unix.Close(fd)
-	var stat unix.Stat_t
-	var fs unix.Statfs_t
-	if err := errors.Join(unix.Fstat(fd, &stat), unix.Fstatfs(fd, &fs)); err != nil {
+	var stat unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_MNT_ID, &stat); err != nil {
 		return lsmPlace{}, err
 	}
-	return lsmPlace{Inode: stat.Ino, Magic: uint64(fs.Type)}, nil
+	mounts, err := mountinfo.Read()
+	if err != nil {
+		return lsmPlace{}, err
+	}
+	at := slices.IndexFunc(mounts, func(m mountinfo.Mount) bool { return m.ID == stat.Mnt_id })
+	if at < 0 {
+		return lsmPlace{}, os.ErrNotExist
+	}
+	var major, minor uint64
+	if _, err := fmt.Sscanf(mounts[at].Device, "%d:%d", &major, &minor); err != nil {
+		return lsmPlace{}, err
+	}
+	return lsmPlace{Inode: stat.Ino, Device: major<<20 | minor}, nil // MKDEV, linux/kdev_t.h
 }
 
 // InForce says whether the kernel has called the programs since they were attached. Where `bpf` is not in lsm= they load

@@ -83,28 +83,51 @@ func TestP5UnixSocketBoundLater(t *testing.T) {
 	expectPath(t, r, filepath.Join(dir, "later"))
 }
 
-// What the policy exposes is reached, by its path or below it, and nothing beside it.
+// What the policy exposes is reached, by its path or below it, and nothing beside it, nor what has the same inode on another
+// file system of the kind.
 func TestExposedUnixSockets(t *testing.T) {
 	r, peers := peersRig(t, "")
-	dir := t.TempDir()
-	require(t, os.MkdirAll(filepath.Join(dir, "folder", "deep"), 0o755))
-	names := []string{"exposed", "hidden", "folder/deep/below"}
-	for _, name := range names {
-		listenUnix(t, "unix", filepath.Join(dir, name))
+	dir, other := newTmpfs(t), newTmpfs(t)
+	var names []string
+	for _, on := range []string{dir, other} {
+		require(t, os.MkdirAll(filepath.Join(on, "folder", "deep"), 0o755))
+		for _, name := range []string{"exposed", "hidden", "folder/deep/below"} {
+			listenUnix(t, "unix", filepath.Join(on, name))
+			names = append(names, filepath.Join(on, name))
+		}
+	}
+	exposed := []string{filepath.Join(dir, "exposed"), filepath.Join(dir, "folder")}
+	for _, path := range exposed {
+		this, err := placeOf(path)
+		require(t, err)
+		that, err := placeOf(strings.Replace(path, dir, other, 1))
+		require(t, err)
+		if this.Inode != that.Inode || this.Device == that.Device {
+			t.Errorf("%s is %+v, and its like on another file system %+v", path, this, that)
+		}
 	}
 	if peers == nil {
 		return
 	}
-	require(t, peers.Expose([]string{filepath.Join(dir, "exposed"), filepath.Join(dir, "folder"), filepath.Join(dir, "none")}))
+	require(t, peers.Expose(append(exposed, filepath.Join(dir, "none"))))
 	var got []string
 	for _, name := range names {
-		out, _ := r.act("bpf: unix", "stream", filepath.Join(dir, name))
+		out, _ := r.act("bpf: unix", "stream", name)
 		got = append(got, out)
 	}
-	want := []string{"ok", "EACCES", "ok"}
+	want := []string{"ok", "EACCES", "ok", "EACCES", "EACCES", "EACCES"}
 	if inForce(t, peers) && !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
+}
+
+// newTmpfs counts its inodes from the beginning, as each does.
+func newTmpfs(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	require(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { require(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
 }
 
 // R5: a family that no filter of system calls was asked about.
@@ -127,6 +150,11 @@ func TestFieldsAreKept(t *testing.T) {
 	again, againErr := fieldsOf(cache)
 	if first.Build != again.Build || len(first.Programs) != len(again.Programs) || fmt.Sprint(firstErr) != fmt.Sprint(againErr) {
 		t.Errorf("%v, %v and then %v, %v", first, firstErr, again, againErr)
+	}
+	// Where they cannot be kept they are known all the same.
+	unkept, err := fieldsOf("/proc/kernel.json")
+	if len(first.Programs) != len(unkept.Programs) || fmt.Sprint(firstErr) != fmt.Sprint(err) {
+		t.Errorf("%v, %v and unkept %v, %v", first, firstErr, unkept, err)
 	}
 	for _, other := range []string{"", "{", strings.Replace(string(mustRead(t, cache)), first.Build, "another", 1)} {
 		require(t, os.WriteFile(cache, []byte(other), 0o600))

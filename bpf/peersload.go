@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -49,9 +50,13 @@ func fieldsOf(cache string) (*kernelFields, error) {
 	if known := readFields(cache, build); known != nil {
 		return known, known.absence()
 	}
-	fields := askKernel()
+	fields, err := askKernel()
 	fields.Build = build
-	return fields, errors.Join(fields.absence(), fields.write(cache))
+	if err == nil || lastsUntilBoot(err) {
+		// What cannot be kept is asked again: an unwritable folder costs time, and no guard.
+		_ = fields.write(cache)
+	}
+	return fields, err
 }
 
 func (k *kernelFields) absence() error {
@@ -59,6 +64,14 @@ func (k *kernelFields) absence() error {
 		return nil
 	}
 	return errors.New(k.Absent)
+}
+
+// lastsUntilBoot tells a kernel that has no such programs from one that could not say so now, as where memory or
+// descriptors are short. It says EINVAL of a kind of program that it does not know, and EPERM where it lets nobody load
+// that kind, root included.
+func lastsUntilBoot(err error) bool {
+	return errors.Is(err, ErrNotSupported) || errors.Is(err, btf.ErrNotFound) ||
+		errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM)
 }
 
 // buildOf names the object and the kernel.
@@ -115,12 +128,12 @@ func (k *kernelFields) write(cache string) error {
 
 // askKernel looks into the kernel's description of itself, and tries whether it takes such a program at all: one that
 // lets everything go on.
-func askKernel() *kernelFields {
+func askKernel() (*kernelFields, error) {
 	k := &kernelFields{Programs: map[string]programFields{}}
 	if err := k.ask(); err != nil {
-		return &kernelFields{Absent: err.Error()}
+		return &kernelFields{Absent: err.Error()}, err
 	}
-	return k
+	return k, nil
 }
 
 func (k *kernelFields) ask() error {
@@ -132,7 +145,8 @@ func (k *kernelFields) ask() error {
 	if err != nil {
 		return err
 	}
-	for name, program := range spec.Programs {
+	for _, name := range slices.Sorted(maps.Keys(spec.Programs)) { // one kernel, one reason
+		program := spec.Programs[name]
 		if k.Programs[name], err = locate(kernel, program); err != nil {
 			return fmt.Errorf("locate fields of %s: %w", name, err)
 		}
