@@ -24,6 +24,7 @@ var (
 	errTwoNames    = fmt.Errorf("label and annotation %s name different policies", Key)
 	errName        = fmt.Errorf("%s names what no policy can be called", Key)
 	errChanged     = fmt.Errorf("%s cannot be changed, added or removed while the pod lives; make a new one", Key)
+	errBinding     = fmt.Errorf("%s is the pod's to name, not its binding's", Key)
 	errHostNetwork = errors.New("hostNetwork: the pod has no network namespace that could be held to a policy")
 	errHostPID     = errors.New("hostPID: processes of the host are a way past the fence")
 	errPrivileged  = errors.New("privileged: no fence holds such a container")
@@ -45,6 +46,12 @@ type verdict struct {
 func decide(r *request, layout cdi.Layout, environ func(policy, namespace string) ([]string, error)) (verdict, error) {
 	if err := r.check(); err != nil {
 		return verdict{}, err
+	}
+	if r.binds() {
+		if _, named := r.Object.Metadata.Annotations[Key]; named {
+			return verdict{}, errBinding
+		}
+		return verdict{}, nil
 	}
 	if r.Operation == "UPDATE" {
 		if !sameNames(r.Old, r.Object) {
@@ -87,12 +94,23 @@ func (r *request) patch(name string, mounts []cdi.Mount, env []string) ([]operat
 }
 
 func (r *request) check() error {
-	created := r.Operation == "CREATE" && r.SubResource == "" && r.Object != nil
-	updated := r.Operation == "UPDATE" && (r.SubResource == "" || r.SubResource == "ephemeralcontainers") && r.Object != nil && r.Old != nil
-	if r.Resource != (resource{"", "v1", "pods"}) || !created && !updated {
+	pods := r.Resource == resource{"", "v1", "pods"}
+	created := pods && r.Operation == "CREATE" && r.SubResource == ""
+	updated := pods && r.Operation == "UPDATE" && (r.SubResource == "" || r.SubResource == "ephemeralcontainers") && r.Old != nil
+	if r.Object == nil || !created && !updated && !r.binds() {
 		return errRequest
 	}
 	return nil
+}
+
+// binds tells that a pod is given its node. The API server writes annotations of
+// the binding into the pod (setPodHostAndAnnotations).
+func (r *request) binds() bool {
+	what := r.Resource.Resource
+	if r.SubResource != "" {
+		what += "/" + r.SubResource
+	}
+	return r.Operation == "CREATE" && r.Resource.Group == "" && r.Resource.Version == "v1" && (what == "pods/binding" || what == "bindings")
 }
 
 // policy is what the pod names; "" where it names none, as the plugin has it.

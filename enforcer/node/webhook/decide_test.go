@@ -83,6 +83,24 @@ func TestPodsThatCannotBeHeldAreRefused(t *testing.T) {
 	}
 }
 
+// A binding's annotations become the pod's; those of a scheduler are none of
+// ours.
+func TestABindingNamesNoPolicy(t *testing.T) {
+	for _, by := range [][2]string{{"pods", "binding"}, {"bindings", ""}} {
+		for object, want := range map[string]error{
+			pods(``): errBinding,
+			`{"metadata":{"annotations":{"phantom-ns.dev/policy":""}}}`: errBinding,
+			`{"metadata":{"annotations":{"a":"b"}}}`:                    nil,
+		} {
+			r := asked(t, object, "")
+			r.Resource.Resource, r.SubResource = by[0], by[1]
+			if v, err := decide(r, cdi.Layout{}, granted); !errors.Is(err, want) || v.patch != nil {
+				t.Errorf("%v of %s: %v, %v", by, object, v, err)
+			}
+		}
+	}
+}
+
 func TestOnlyPodsAreAnswered(t *testing.T) {
 	for _, change := range []func(*request){
 		func(r *request) { r.Resource.Resource = "deployments" },
@@ -90,6 +108,8 @@ func TestOnlyPodsAreAnswered(t *testing.T) {
 		func(r *request) { r.Operation = "CONNECT" },
 		func(r *request) { r.Operation = "DELETE" },
 		func(r *request) { r.SubResource = "status" },
+		func(r *request) { r.SubResource, r.Resource.Group = "binding", "apps" },
+		func(r *request) { r.SubResource, r.Object = "binding", nil },
 		func(r *request) { r.Operation = "UPDATE" },
 		func(r *request) { r.Object = nil },
 	} {
