@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
@@ -22,11 +23,12 @@ import (
 // sends up to two; it waits at most 30 seconds, ten unless told otherwise.
 const (
 	maxBody     = 8 << 20
+	maxBodies   = 64 << 20 // of all requests, as far as they have come
 	readTime    = 5 * time.Second
 	answerTime  = 10 * time.Second
 	idleTime    = 2 * time.Minute
 	maxHeader   = 64 << 10
-	maxAtATime  = 32 // bodies in memory
+	maxAtATime  = 8 // decisions
 	endingTime  = 10 * time.Second
 	reviewPath  = "/mutate"
 	healthPath  = "/healthz"
@@ -40,6 +42,7 @@ type Server struct {
 	layout cdi.Layout
 	log    *slog.Logger
 	ready  func() bool
+	held   atomic.Int64 // bytes of bodies
 	turns  chan struct{}
 }
 
@@ -89,6 +92,27 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
+// body counts what has come of a request as held until it is answered: who
+// sends slowly holds no more than that, and nobody up.
+type body struct {
+	from io.Reader
+	all  *atomic.Int64
+	own  int64
+}
+
+var errBodies = errors.New("there are too many reviews at a time")
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	b.own += int64(n)
+	if b.all.Add(int64(n)) > maxBodies {
+		return n, errBodies
+	}
+	return n, err
+}
+
+func (b *body) release() { b.all.Add(-b.own) }
+
 // review answers one. An error of HTTP is a refusal too: the webhook is
 // configured to fail closed.
 func (s *Server) review(w http.ResponseWriter, r *http.Request) {
@@ -96,21 +120,23 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "a review is "+contentType, http.StatusUnsupportedMediaType)
 		return
 	}
-	select {
-	case s.turns <- struct{}{}:
-		defer func() { <-s.turns }()
-	case <-r.Context().Done():
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body := &body{from: http.MaxBytesReader(w, r.Body, maxBody), all: &s.held}
+	defer body.release()
+	data, err := io.ReadAll(body)
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		http.Error(w, "the review is too large", http.StatusRequestEntityTooLarge)
+		return
+	}
+	if errors.Is(err, errBodies) {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	if err != nil {
 		return // whoever asked is gone
 	}
-	asked, err := parseReview(body)
+	s.turns <- struct{}{} // nobody has one who waits for anything
+	defer func() { <-s.turns }()
+	asked, err := parseReview(data)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
@@ -154,9 +155,7 @@ func TestReplicasAnswerTheAPIServer(t *testing.T) {
 func ask(t *testing.T, k *Keeper, roots *x509.CertPool, object string) (int, *response) {
 	t.Helper()
 	client, address := serve(t, k, roots)
-	body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u",
-		"resource":{"group":"","version":"v1","resource":"pods"},"namespace":"team","operation":"CREATE","object":%s}}`, object)
-	answer, err := client.Post("https://"+address+"/mutate?timeout=10s", "application/json", strings.NewReader(body))
+	answer, err := client.Post("https://"+address+"/mutate?timeout=10s", "application/json", strings.NewReader(reviewOf(object)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +165,11 @@ func ask(t *testing.T, k *Keeper, roots *x509.CertPool, object string) (int, *re
 		t.Fatal(err)
 	}
 	return answer.StatusCode, r.Response
+}
+
+func reviewOf(object string) string {
+	return fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u",
+		"resource":{"group":"","version":"v1","resource":"pods"},"namespace":"team","operation":"CREATE","object":%s}}`, object)
 }
 
 func serve(t *testing.T, k *Keeper, roots *x509.CertPool) (*http.Client, string) {
@@ -229,6 +233,51 @@ func TestRequestsAreBounded(t *testing.T) {
 		c.Close()
 		t.Error("TLS 1.1 is spoken")
 	}
+}
+
+// Who sends slowly keeps nobody waiting. Where too much is held that has not
+// been answered, a review is refused until it has.
+func TestWhoSendsSlowlyHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(source(t), cdi.Layout{}, func() bool { return true }, logger(t))
+		ask := func(body io.Reader) int {
+			r, w := httptest.NewRequest(http.MethodPost, reviewPath, body), httptest.NewRecorder()
+			r.Header.Set("Content-Type", contentType)
+			s.handler().ServeHTTP(w, r)
+			return w.Code
+		}
+		answers := func(want int) {
+			t.Helper()
+			if got := ask(strings.NewReader(reviewOf(pods(``)))); got != want {
+				t.Errorf("a review is answered %d, not %d", got, want)
+			}
+		}
+		var asking sync.WaitGroup
+		slowly := func(size int) (end func() error) {
+			body, sent := io.Pipe()
+			asking.Go(func() { ask(body) })
+			if _, err := sent.Write(make([]byte, size)); err != nil {
+				t.Error(err)
+			}
+			return sent.Close
+		}
+		var ends []func() error
+		for range 2 * maxAtATime {
+			ends = append(ends, slowly(1))
+		}
+		answers(http.StatusOK)
+		for range maxBodies/maxBody - 1 {
+			ends = append(ends, slowly(maxBody))
+		}
+		answers(http.StatusOK)
+		ends = append(ends, slowly(maxBody-2*maxAtATime))
+		answers(http.StatusServiceUnavailable)
+		for _, end := range ends {
+			end()
+		}
+		asking.Wait()
+		answers(http.StatusOK)
+	})
 }
 
 // A certificate is renewed before it ends, told before it is used, and put back
