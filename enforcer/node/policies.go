@@ -146,7 +146,7 @@ func (n *nodePolicy) give(ctx context.Context, config *Config, pool *enforcer.Po
 	if err != nil {
 		return err
 	}
-	n.in = pool
+	n.in = pool // whatever follows, it has it
 	rules, err := policy.Compile(facts.Spec)
 	if err != nil {
 		return err
