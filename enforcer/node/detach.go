@@ -53,6 +53,9 @@ func (d *Daemon) detach(ctx context.Context, key api.Key) error {
 // wrong after that is told and changes nothing about that it is over: what
 // belongs to the namespace goes with it.
 func (d *Daemon) end(s *session) error {
+	if !s.live {
+		return nil // but its file could not be removed
+	}
 	if err := d.stopLinks(s); err != nil {
 		return err
 	}

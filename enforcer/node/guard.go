@@ -62,7 +62,7 @@ func (d *Daemon) letGo(s *session) error {
 	return errors.Join(append(errs, d.programs.RemoveSession(s.cookie))...)
 }
 
-// stopLinks stops all links of a session, until its container is gone.
+// stopLinks stops all links of a session.
 func (d *Daemon) stopLinks(s *session) error {
 	inside, err := d.unwritten(s)
 	if err != nil {

@@ -6,6 +6,7 @@ package node
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -86,6 +87,28 @@ func TestK6AnUnfencedLinkIsNotLetGoUnseen(t *testing.T) {
 	p.session()
 	p.detach()
 	p.isDown()
+	b.isEmpty()
+}
+
+// What is over and cannot be forgotten is forgotten by the next who asks.
+func TestAFileThatStaysIsRemovedLater(t *testing.T) {
+	b := newBed(t)
+	b.newStranger()
+	p := b.newPod("web")
+	p.plugMacvlan("10.99.0.3")
+	p.Unfenced = true
+	p.attach()
+	if err := errors.Join(os.Remove(p.file()), os.MkdirAll(filepath.Join(p.file(), "full"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.Detach(t.Context(), p.Container, p.Interface); err == nil {
+		t.Error("it is detached, and its file stays")
+	}
+	p.isDown()
+	if err := os.Remove(filepath.Join(p.file(), "full")); err != nil {
+		t.Fatal(err)
+	}
+	p.detach()
 	b.isEmpty()
 }
 
