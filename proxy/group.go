@@ -74,9 +74,8 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 	s := &Server{
 		group: g, names: session.Names, sink: session.Sink, origin: session.Origin,
 		ca: g.config.CA, limits: g.config.Limits, logger: g.config.Logger, keep: g.config.Keep,
-		scrubber: g.scrubber.Child(),
-		vault:    vault{names: make(map[string]bool)},
-		cookies:  newCookies(), patience: watchDelay,
+		vault:   vault{names: make(map[string]bool)},
+		cookies: newCookies(), patience: watchDelay,
 		slots: slots{
 			all:  make(chan struct{}, g.config.Limits.Connections),
 			room: room{share: session.Share, certain: certainConnections, each: perConnection},
@@ -84,6 +83,7 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*agentConn]struct{}),
 	}
+	s.scrubber = g.scrubber.Child(s.noteGuessing)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	g.mu.Lock()
 	defer g.mu.Unlock()

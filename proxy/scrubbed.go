@@ -67,6 +67,12 @@ func (x *exchange) scrubbed() bool {
 	return x.scheme == "https" && (len(x.connect.AtEndpoint) > 0 || x.generation.searchAll)
 }
 
+// noteGuessing tells, once, that the agent uses streams to guess a credential.
+func (s *Server) noteGuessing() {
+	s.logger.Warn("streams of answers were used to guess a credential; they tell no more of it: replace the credentials of hosts that say back what they are sent")
+	s.write(audit.Record{ID: audit.NewID(), Kind: audit.KindSession, Verdict: audit.Allow, Reason: audit.ReasonGuessing})
+}
+
 // askReadable takes out of a request what asks for an answer that cannot be
 // searched: unknown codings, and ranges, whose bounds cut a credential in two.
 // A key pair is in no request, so that no answer can return it, and neither is

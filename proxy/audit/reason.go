@@ -99,6 +99,7 @@ const (
 	ReasonSessionStart Reason = "session_start"
 	ReasonSessionEnd   Reason = "session_end"
 	ReasonKeyAtRest    Reason = "key_at_rest"
+	ReasonGuessing     Reason = "guessing"
 	ReasonReload       Reason = "reload"
 	ReasonExec         Reason = "exec"
 )
@@ -191,6 +192,7 @@ var reasons = [...]Entry{
 	{ReasonSessionStart, "the session began"},
 	{ReasonSessionEnd, "the session ended and its audit is complete"},
 	{ReasonKeyAtRest, "a real credential was found, or is uncovered, where the agent can read"},
+	{ReasonGuessing, "streams were used to guess a credential and tell no more of it; replace the credentials"},
 	{ReasonReload, "the session's policy or credentials were replaced"},
 	{ReasonExec, "somebody ran a program beside the agent; pid and uid are theirs"},
 }

@@ -6,8 +6,12 @@ import "slices"
 
 // Child is a Scrubber that knows what s knows, now and later, and what it is
 // taught itself, which s never learns. Until then it takes no memory: a table
-// has 40 KiB. A child has no children, and is wiped before its parent.
-func (s *Scrubber) Child() *Scrubber { return &Scrubber{parent: s} }
+// has 40 KiB. A child has no children, and is wiped before its parent. guessed is
+// called once, when its streams have been used to guess a credential: see the
+// package.
+func (s *Scrubber) Child(guessed func()) *Scrubber {
+	return &Scrubber{parent: s, guesses: guesses{told: guessed}}
+}
 
 // table is what s knows now.
 func (s *Scrubber) table() *table {

@@ -22,7 +22,7 @@ func TestChildrenShareTheParentAndNothingElse(t *testing.T) {
 		later, laterHolder = laterCanary, laterPlaceholder
 	)
 	parent := scrubber(t, [2]string{canary, placeholder})
-	one, other := parent.Child(), parent.Child()
+	one, other := parent.Child(nil), parent.Child(nil)
 	if one.table() != parent.table() {
 		t.Error("a child that has learnt nothing has a table of its own")
 	}

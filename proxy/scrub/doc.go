@@ -20,11 +20,13 @@
 //     beginning in common the suffix may be one letter, which some encoding
 //     begins with; what ends with a line break, a brace or a message is not kept
 //     waiting. A character takes 12 bytes at most, in base64 with a line break
-//     and a full indent behind each digit 165: memory is bounded by that and the
+//     and a full indent behind each digit 176: memory is bounded by that and the
 //     longest credential;
 //   - what is not understood does not pass: an unknown content coding, one that
 //     expands beyond its limits, a WebSocket frame of either side outside the
 //     protocol;
+//   - who guesses a credential by what is held back learns a few characters: see
+//     Guesses;
 //   - the decoders of one session take 256 MiB together at most: see [Budget].
 //
 // # Width
@@ -46,6 +48,23 @@
 // which repeat themselves, such as the same letter all along. What is held back
 // is matched again when more comes: a credential of n bytes that comes byte by
 // byte costs n*n/2 steps.
+//
+// # Guesses
+//
+// What is held back tells that a credential begins so, and the agent may have an
+// upstream say any beginning, and pause. Beginnings that are six characters or
+// more longer than what placeholder and credential have in common, and that come
+// to nothing, are counted. With the second of them the Scrubber becomes wary, for
+// good and in all its streams. From then on all is held back that could be part of
+// a credential, whatever its value: the bytes that are in some form of one, from
+// the last other byte or blank line on, as far back as the longest form reaches.
+// An event, a JSON value or a sentence still leaves when it ends. A last word does
+// not, also at the end of a message that is longer than four bytes: two sides that
+// take turns may then wait for each other.
+//
+// An agent learns five characters of each credential, and what two guesses
+// confirm; afterwards which characters that are no letters or digits there are in
+// all of them together.
 //
 // # What is not found
 //

@@ -20,6 +20,7 @@ const (
 	maxPercent   = 2 // times "25" may stand in a nested %41
 	maxBackslash = 7 // JSON in JSON in JSON
 	maxDigits    = 7 // of a numeric entity, zeros in front included
+	maxUnit      = maxBackslash + len("u0041")
 )
 
 // escapes are the bytes that a unit of more than one byte begins with.

@@ -33,6 +33,9 @@ type filter struct {
 	behind [256]uint8                  // and which before it
 	member [256]bool                   // characters of blocks and line breaks
 	odd    bool                        // a credential has an escape character itself
+
+	written [256]bool // bytes of all forms of the credentials
+	longest int       // the most bytes that one has
 }
 
 // hash maps a block to a bit of blocks: the multiplier is 2^32 by the golden
@@ -79,6 +82,7 @@ func (f *filter) add(p *pattern) {
 	for _, c := range chars[0] {
 		f.first.add(c, chars[1])
 	}
+	f.addForm(p)
 	if p.kind == asOctets {
 		f.odd = f.odd || bytes.ContainsAny(p.values, "%\\&")
 	}

@@ -131,6 +131,8 @@ func (f *frames) payload() error {
 	f.left -= uint64(n)
 	if f.left == 0 && f.fin {
 		f.window.scan(f.scrubber, true)
+	} else {
+		f.window.hold(f.scrubber)
 	}
 	if ready := f.window.waiting(); !f.fin && ready > 0 {
 		f.announce(uint64(ready))
@@ -195,7 +197,7 @@ func (f *frames) begin(op byte, fin bool, length uint64) {
 	f.left, f.fin, f.in, f.open = length, fin, true, !fin
 	if fin {
 		// What was held back of the fragments before goes with this frame.
-		f.announce(length + uint64(f.window.end-f.window.ready))
+		f.announce(length + uint64(f.window.end-f.window.start))
 	}
 	if fin && length == 0 {
 		f.window.scan(f.scrubber, true)

@@ -147,6 +147,7 @@ func TestRandomFrames(t *testing.T) {
 				}
 			}
 		}
+		setWary(s, seed%2 == 1)
 		cut := &cutReader{stream.String(), random}
 		got, err := io.ReadAll(iotest.OneByteReader(s.Frames(cut)))
 		if err != nil {

@@ -95,6 +95,30 @@ func TestMessagesLeaveWhole(t *testing.T) {
 	}
 }
 
+// TestL11WaryMessages: a last word is held back as a beginning is, up to the next
+// message, unless it is as short as what is told of any.
+func TestL11WaryMessages(t *testing.T) {
+	s := scrubber(t, [2]string{canary, placeholder})
+	setWary(s, true)
+	src, buf := &script{err: io.EOF}, make([]byte, 256)
+	r := s.Framed(src)
+	for _, step := range [][2]string{
+		{messages("Hello!"), messages("Hello!")},
+		{messages("one, two"), messages("one, two")},
+		{messages("sk-ant"), messages("sk-ant")[:framedHead]},
+		{messages("!"), "sk-ant" + messages("!")},
+		{messages("Hello"), messages("Hello")[:framedHead]},
+	} {
+		src.pieces = []string{step[0]}
+		if n, err := r.Read(buf); err != nil || string(buf[:n]) != step[1] {
+			t.Errorf("%q: %q, %v", step[0], buf[:n], err)
+		}
+	}
+	if rest, err := io.ReadAll(r); string(rest) != "Hello" || err != nil {
+		t.Errorf("end: %q, %v", rest, err)
+	}
+}
+
 func TestFramedRefuses(t *testing.T) {
 	s := scrubber(t, [2]string{canary, placeholder})
 	if _, err := io.ReadAll(s.Framed(strings.NewReader("\x01" + messages("x")[1:]))); !errors.Is(err, ErrCompressed) {

@@ -18,10 +18,12 @@ var windows = sync.Pool{New: func() any { return &window{buf: make([]byte, windo
 //	     0          start   ready        end
 //
 // Of what is held back, the bytes before loose are given away all the same; they
-// stay, so that the rest of what they may begin is found.
+// stay, so that the rest of what they may begin is found. Of what is ready, the
+// bytes from limit on are not given away yet: see hold.
 type window struct {
-	buf                      []byte
-	start, ready, end, loose int
+	buf                             []byte
+	start, ready, end, loose, limit int
+	guess                           bool // what is held back was counted as one
 }
 
 // maxLoose is how much of what is held back at the end of a message may be given
@@ -37,7 +39,7 @@ const maxAlike = 16
 // openWindow takes a window from the pool; close gives it back.
 func openWindow() *window {
 	w := windows.Get().(*window)
-	w.start, w.ready, w.end, w.loose = 0, 0, 0, 0
+	*w = window{buf: w.buf}
 	return w
 }
 
@@ -64,7 +66,8 @@ func (w *window) fill(s *Scrubber, src io.Reader, limit uint64) (n int, err erro
 func (w *window) compact() {
 	done := min(w.start, w.ready)
 	copy(w.buf, w.buf[done:w.end])
-	w.start, w.ready, w.end, w.loose = w.start-done, w.ready-done, w.end-done, max(w.loose-done, 0)
+	w.start, w.ready, w.end = w.start-done, w.ready-done, w.end-done
+	w.loose, w.limit = max(w.loose-done, 0), w.limit-done
 	if w.end > len(w.buf)/2 {
 		grown := make([]byte, 2*len(w.buf))
 		copy(grown, w.buf[:w.end])
@@ -75,15 +78,20 @@ func (w *window) compact() {
 
 // scan scrubs what is not ready. With last, the end, nothing is held back.
 func (w *window) scan(s *Scrubber, last bool) {
-	w.ready += s.scan(w.buf[w.ready:w.end], last)
+	text := w.buf[w.ready:w.end]
+	if w.guess {
+		w.settle(s, text, last)
+	}
+	w.ready += s.scan(text, last)
+	w.limit = w.end
 }
 
 // loosen gives away what is held back, when the agent learns nothing by it, or
 // little and the other side waits.
 func (w *window) loosen(s *Scrubber, awaited bool) {
-	held := w.buf[w.ready:w.end]
-	if awaited && len(held) <= maxLoose || s.alike(held) {
-		w.loose = w.end
+	held := w.buf[min(w.ready, w.limit):w.end]
+	if awaited && len(held) <= maxLoose || !s.guesses.wary.Load() && s.alike(held) {
+		w.loose, w.limit = w.end, w.end
 	}
 }
 
@@ -116,7 +124,7 @@ func (w *window) take(p []byte) int {
 	return n
 }
 
-func (w *window) waiting() int { return max(w.ready, w.loose) - w.start }
+func (w *window) waiting() int { return min(max(w.ready, w.loose), w.limit) - w.start }
 
 // Reader returns a reader of src with the placeholders in it. It reads from src
 // only when it has nothing to give, and then once, unless all of it is held
@@ -160,6 +168,7 @@ func (r *reader) fill() error {
 	if err == io.EOF {
 		r.window.scan(r.scrubber, true)
 	} else {
+		r.window.hold(r.scrubber)
 		r.window.loosen(r.scrubber, r.framed != nil && r.framed.between())
 	}
 	return err

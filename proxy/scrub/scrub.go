@@ -41,6 +41,7 @@ type Scrubber struct {
 	parent  *Scrubber             // nil: none
 	current atomic.Pointer[table] // nil: has learnt nothing that its parent has not
 	adding  sync.Mutex
+	guesses guesses
 }
 
 // table is what a Scrubber knows at one time. It is never written after it was
