@@ -148,7 +148,8 @@ func TestK2TheDaemonComesBack(t *testing.T) {
 	}
 }
 
-// K7: a hundred containers come and go at once, and nothing is left.
+// K7: a hundred containers come and go at once, and nothing is left. An emulated
+// machine, on which the plugins' deadline would end it, has a part of them.
 func TestK7AHundredAtOnce(t *testing.T) {
 	n := newNode(t)
 	for name, plugins := range map[string][]string{
@@ -163,15 +164,15 @@ func (n *node) hundred(t *testing.T, l *libcni.NetworkConfigList) {
 	warm := n.newContainer(t)
 	warm.mustAdd(t, l)
 	before := rig.Snapshot(t)
-	all := make([]*container, 100)
+	all := make([]*container, 100/rig.Pace())
 	for i := range all {
 		all[i] = n.newContainer(t)
 	}
 	each(t, all, "ADD", func(c *container) error { _, err := c.add(l); return err })
-	if held := len(n.attachments(t)); held != 101 {
-		t.Errorf("%d attachments, want 101", held)
+	if held := len(n.attachments(t)); held != len(all)+1 {
+		t.Errorf("%d attachments, want %d", held, len(all)+1)
 	}
-	for _, c := range []*container{all[0], all[99]} {
+	for _, c := range []*container{all[0], all[len(all)-1]} {
 		if got := c.swaps(t); got != "swapped" {
 			t.Errorf("swap: %s", got)
 		}
