@@ -59,8 +59,8 @@
 // a credential, whatever its value: the bytes that are in some form of one, from
 // the last other byte or blank line on, as far back as the longest form reaches.
 // An event, a JSON value or a sentence still leaves when it ends. A last word does
-// not, also at the end of a message that is longer than four bytes: two sides that
-// take turns may then wait for each other.
+// not, nor at the end of a message one of more than four bytes: two sides that take
+// turns may then wait for each other.
 //
 // An agent learns five characters of each credential, and what two guesses
 // confirm; afterwards which characters that are no letters or digits there are in
