@@ -14,6 +14,16 @@
 /* What a cgroup hook returns: refuse with the errno that was set (EPERM if none), or go on. */
 enum { REFUSE = 0, ALLOW = 1 };
 
+/* The end of every hook that can say why it refuses. */
+static __always_inline int conclude(const struct request *request, enum reason reason)
+{
+	record(request, reason);
+	if (!errno_of(reason))
+		return ALLOW;
+	set_errno(errno_of(reason));
+	return REFUSE;
+}
+
 /* One look at the session serves the verdict and the rewrite: it may be added or removed in between. */
 static __always_inline enum reason
 connect(struct bpf_sock_addr *ctx, const struct session *session, const struct request *request)
@@ -36,11 +46,8 @@ int connect4(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	read_request4(ctx, &request);
 	reason = connect(ctx, session, &request);
-	record(&request, reason);
-	if (errno_of(reason)) {
-		set_errno(errno_of(reason));
+	if (conclude(&request, reason) == REFUSE)
 		return REFUSE;
-	}
 	if (reason == REASON_REDIRECT) {
 		if (!session)
 			return REFUSE;
@@ -63,11 +70,8 @@ int connect6(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	read_request6(ctx, &request);
 	reason = connect(ctx, session, &request);
-	record(&request, reason);
-	if (errno_of(reason)) {
-		set_errno(errno_of(reason));
+	if (conclude(&request, reason) == REFUSE)
 		return REFUSE;
-	}
 	if (reason == REASON_REDIRECT) {
 		if (!session)
 			return REFUSE;
@@ -92,12 +96,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	read_request4(ctx, &request);
 	reason = judge_datagram(session, &request);
-	record(&request, reason);
-	if (errno_of(reason)) {
-		set_errno(errno_of(reason));
-		return REFUSE;
-	}
-	return ALLOW;
+	return conclude(&request, reason);
 }
 
 SEC("cgroup/sendmsg6")
@@ -111,12 +110,7 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	read_request6(ctx, &request);
 	reason = judge_datagram(session, &request);
-	record(&request, reason);
-	if (errno_of(reason)) {
-		set_errno(errno_of(reason));
-		return REFUSE;
-	}
-	return ALLOW;
+	return conclude(&request, reason);
 }
 
 static __always_inline enum reason
@@ -141,12 +135,7 @@ int sock_create(struct bpf_sock *ctx)
 		return ALLOW;
 	read_caller(&request);
 	reason = create(ctx, session, &request);
-	record(&request, reason);
-	if (errno_of(reason)) {
-		set_errno(errno_of(reason));
-		return REFUSE;
-	}
-	return ALLOW;
+	return conclude(&request, reason);
 }
 
 static __always_inline struct client *sender_of(struct __sk_buff *skb)
