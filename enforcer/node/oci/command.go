@@ -76,18 +76,18 @@ func ParseCommand(args []string) (Command, error) {
 // option; one that is not known could be followed by anything.
 func first(args, values, flags []string) (name, value string, words []string, err error) {
 	name, value, given := option(args[0])
+	isFlag := slices.Contains(flags, name)
 	switch {
-	case name == "" || given || slices.Contains(flags, name):
-		words = args[:1]
+	case name == "":
+		return "", "", args[:1], nil
+	case !isFlag && !slices.Contains(values, name):
+		return "", "", nil, fmt.Errorf("option %.40q is none of runc's, crun's or ours", args[0])
+	case isFlag || given:
+		return name, value, args[:1], nil
 	case len(args) < 2:
 		return "", "", nil, fmt.Errorf("option --%s has no value", name)
-	default:
-		value, words = args[1], args[:2]
 	}
-	if name != "" && !slices.Contains(values, name) && !slices.Contains(flags, name) {
-		return "", "", nil, fmt.Errorf("option %.40q is none of runc's, crun's or ours", args[0])
-	}
-	return name, value, words, nil
+	return name, args[1], args[:2], nil
 }
 
 // option takes "--name=value", "--name" or "-n" apart; name is empty for a word
@@ -101,6 +101,8 @@ func option(word string) (name, value string, given bool) {
 
 // Option returns the value of an option of create, run or exec, by any of its
 // names; twice is an error, as it would be the runtime's choice which one holds.
+// Behind the container's id runc looks for options, too, but not those of exec:
+// what stands there is the process's.
 func (c Command) Option(names ...string) (string, error) {
 	var found []string
 	for rest := c.rest; len(rest) > 0; {
@@ -109,7 +111,7 @@ func (c Command) Option(names ...string) (string, error) {
 			return "", err
 		}
 		if name == "" && c.Name == "exec" {
-			break // what follows the container's id is the process's; runc takes options behind that of others
+			break
 		}
 		if slices.Contains(names, name) {
 			found = append(found, value)
