@@ -20,8 +20,8 @@ import (
 //	  ├─ the last has gone ────▶│                              │
 //	  │                         ├─ withdraw {socket} ─────────▶│ closes it
 //
-// The proxy, which knows when the login is stored, takes none after that, and
-// closes one that is still there a minute later. A session without a login loads
+// The proxy, which knows when the login is stored, refuses what comes after that,
+// and closes one that is still there a minute later. A session without a login loads
 // no program.
 const (
 	msgPublish  = "publish"
@@ -87,18 +87,29 @@ func (w *callbackWatch) run(spec *policy.Session) {
 func (w *callbackWatch) follow(spec *policy.Session, port uint16, listening bool) error {
 	index := w.entries[port]
 	m := message{Kind: msgWithdraw, Session: w.session.id, Sockets: []socketName{{Role: rolePublish, Index: index}}}
-	var files []*os.File
 	if listening {
-		f, err := w.session.openPublished(spec.Publish[index])
+		m.Kind = msgPublish
+	}
+	err := w.ask(m, spec.Publish[index])
+	switch {
+	case err == nil:
+		w.open[port] = listening
+	case listening:
+		err = fmt.Errorf("login %s: a browser's answer will not arrive: %w", spec.Publish[index].Login, err)
+	}
+	return err
+}
+
+func (w *callbackWatch) ask(m message, entry policy.Publish) error {
+	var files []*os.File
+	if m.Kind == msgPublish {
+		f, err := w.session.openPublished(entry)
 		if err != nil {
-			return fmt.Errorf("login %s: a browser's answer will not arrive: %w", spec.Publish[index].Login, err)
+			return err
 		}
 		defer f.Close() // the proxy's copy is the port
-		m.Kind, files = msgPublish, []*os.File{f}
+		files = append(files, f)
 	}
 	_, err := w.session.proxy.ask(m, files...)
-	if err == nil {
-		w.open[port] = listening
-	}
 	return err
 }

@@ -24,18 +24,26 @@ type callbacks struct {
 	open map[string]net.Listener // by login
 }
 
+var (
+	errLoginMade    = errors.New("a login is made once in a session; start another session for a second one")
+	errCallbackOpen = errors.New("the port is open already")
+)
+
 // add takes a login's port, unless the login is stored.
-func (c *callbacks) add(login string, l net.Listener) bool {
+func (c *callbacks) add(login string, l net.Listener) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.made[login] || c.open[login] != nil {
-		return false
+	switch {
+	case c.made[login]:
+		return errLoginMade
+	case c.open[login] != nil:
+		return errCallbackOpen
 	}
 	if c.open == nil {
 		c.open = make(map[string]net.Listener)
 	}
 	c.open[login] = l
-	return true
+	return nil
 }
 
 // close takes the port of a login from the host.
@@ -87,7 +95,7 @@ func (p *proxyStage) callbackOf(m message) (s *sessionStage, login string, err e
 }
 
 // openCallback serves a login's port. One that comes when the login is stored is
-// closed.
+// refused.
 func (p *proxyStage) openCallback(m message, files []*os.File) (message, error) {
 	s, login, err := p.callbackOf(m)
 	if err != nil {
@@ -101,8 +109,8 @@ func (p *proxyStage) openCallback(m message, files []*os.File) (message, error) 
 		return message{}, err
 	}
 	known := &s.policy.callbacks
-	if !known.add(login, l) {
-		return message{}, l.Close()
+	if err := known.add(login, l); err != nil {
+		return message{}, errors.Join(err, l.Close())
 	}
 	go func() {
 		err := s.relays.serve(l, s.publishOne(m.Sockets[0].Index))

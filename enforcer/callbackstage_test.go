@@ -50,7 +50,7 @@ func TestCallbackEndsWithItsLogin(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				one := port{make(chan struct{})}
 				var all callbacks
-				if !all.add("codex", one) || !all.holds("codex", one) {
+				if all.add("codex", one) != nil || !all.holds("codex", one) {
 					t.Fatal("the first is not taken")
 				}
 				all.done(c.stored)
@@ -63,7 +63,7 @@ func TestCallbackEndsWithItsLogin(t *testing.T) {
 				if later := one.isClosed(); soon != c.soon || later != c.later || all.holds("codex", one) == later {
 					t.Errorf("closed within its time: %v, after: %v", soon, later)
 				}
-				if again := all.add("codex", port{make(chan struct{})}); again != c.again {
+				if again := all.add("codex", port{make(chan struct{})}); (again == nil) != c.again || c.stored == "codex" && again != errLoginMade {
 					t.Errorf("another one is taken: %v", again)
 				}
 			})
