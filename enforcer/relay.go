@@ -22,16 +22,22 @@ import (
 // record, at its end.
 type relays struct {
 	slots  chan struct{} // one for each open connection
+	room   *proxy.Room   // of relayDescriptors
 	record func(audit.Record)
 	log    *slog.Logger
 
 	ctx    context.Context // ended by Close
 	cancel context.CancelFunc
+	mu     sync.Mutex // held to begin a connection, and to end ctx
 	wg     sync.WaitGroup
 }
 
-func newRelays(connections int, record func(audit.Record), log *slog.Logger) *relays {
-	r := &relays{slots: make(chan struct{}, max(connections, 1)), record: record, log: log}
+// relayDescriptors are those of one connection: two sockets, and for each way a
+// pipe, as splice(2) wants one.
+const relayDescriptors = 6
+
+func newRelays(connections int, room *proxy.Room, record func(audit.Record), log *slog.Logger) *relays {
+	r := &relays{slots: make(chan struct{}, max(connections, 1)), room: room, record: record, log: log}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -58,28 +64,40 @@ func (r *relays) serve(l net.Listener, to far) error {
 			near.Close()
 			return net.ErrClosed
 		}
-		r.wg.Go(func() {
+		if !r.begin() {
+			near.Close()
+			return net.ErrClosed
+		}
+		go func() {
+			defer r.wg.Done()
 			defer func() { <-r.slots }()
 			r.pass(near, to)
-		})
+		}()
 	}
+}
+
+// begin counts a connection in, of which Close waits for the record; not one that
+// was accepted while the listener closed.
+func (r *relays) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return false
+	}
+	r.wg.Add(1)
+	return true
 }
 
 // pass relays one connection.
 func (r *relays) pass(near net.Conn, to far) {
 	defer near.Close()
 	began, record := time.Now(), to.record
-	record.Kind, record.Proto, record.Verdict, record.Reason = audit.KindConnect, "tcp", audit.Deny, audit.ReasonUpstreamUnreachable
-	if end, err := to.dial(r.ctx); err == nil {
-		stop := context.AfterFunc(r.ctx, func() { near.Close(); end.Close() })
-		agent, outside := near, end
-		if to.agent {
-			agent, outside = end, near
-		}
-		in, out := proxy.Splice(agent, outside)
-		stop()
-		record.Verdict, record.Reason, record.BytesIn, record.BytesOut = audit.Allow, audit.ReasonAllowed, uint64(in), uint64(out)
-	} else if tcp, ok := near.(*net.TCPConn); ok {
+	record.Kind, record.Proto, record.Verdict, record.Reason = audit.KindConnect, "tcp", audit.Deny, audit.ReasonConnectionLimit
+	if r.room.Take() {
+		r.relay(near, to, &record)
+		r.room.Give()
+	}
+	if tcp, ok := near.(*net.TCPConn); ok && record.Verdict == audit.Deny {
 		// A reset, as from a port without a server: an orderly end would look
 		// like an empty answer. The error says no more than that.
 		_ = tcp.SetLinger(0)
@@ -88,10 +106,30 @@ func (r *relays) pass(near net.Conn, to far) {
 	r.record(record)
 }
 
+// relay copies both ways until both have ended, where the far end is there.
+func (r *relays) relay(near net.Conn, to far, record *audit.Record) {
+	end, err := to.dial(r.ctx)
+	if err != nil {
+		record.Reason = audit.ReasonUpstreamUnreachable
+		return
+	}
+	stop := context.AfterFunc(r.ctx, func() { near.Close(); end.Close() })
+	defer stop()
+	agent, outside := near, end
+	if to.agent {
+		agent, outside = end, near
+	}
+	in, out := proxy.Splice(agent, outside)
+	record.Verdict, record.Reason, record.BytesIn, record.BytesOut = audit.Allow, audit.ReasonAllowed, uint64(in), uint64(out)
+}
+
 // Close ends every relayed connection and returns when each has its record.
 func (r *relays) Close() error {
+	r.mu.Lock()
 	r.cancel()
+	r.mu.Unlock()
 	r.wg.Wait()
+	r.room.Close()
 	return nil
 }
 

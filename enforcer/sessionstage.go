@@ -179,7 +179,13 @@ func (s *sessionStage) open(m message, share *proxy.Share) (err error) {
 	rules := &s.policy.rules
 	s.names = dns.New(policy.Canonical, func(host string) bool { return rules.Load().Name(host) })
 	s.stub = &dns.Server{Table: s.names, Hostname: m.Hostname, Own4: m.Own4, Own6: m.Own6, Sink: s.records}
-	s.relays = newRelays(s.spec.Limits.Connections, s.record, s.log)
+	room := new(proxy.Room)
+	if len(s.spec.Forward) > 0 { // publish is of sessions that have a process for themselves
+		if room, err = share.NewRoom(relayDescriptors); err != nil {
+			return err
+		}
+	}
+	s.relays = newRelays(s.spec.Limits.Connections, room, s.record, s.log)
 	s.server, err = s.policy.group.NewServer(proxy.Session{
 		Names: s.names, Sink: s.records, Origin: s.origin(m.Own4, m.Own6), Share: share,
 	})
@@ -278,5 +284,8 @@ func (s *sessionStage) close() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, s.stub.Close(), s.relays.Close())...)
+	if s.relays != nil {
+		errs = append(errs, s.relays.Close())
+	}
+	return errors.Join(append(errs, s.stub.Close())...)
 }

@@ -78,7 +78,7 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 		cookies: newCookies(), patience: watchDelay,
 		slots: slots{
 			all:  make(chan struct{}, g.config.Limits.Connections),
-			room: room{share: session.Share, certain: certainConnections, each: perConnection},
+			room: Room{share: session.Share, certain: certainConnections, each: perConnection},
 		},
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*agentConn]struct{}),
@@ -94,7 +94,7 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", ErrShare)
 	}
 	first := &generation{rules: g.rules, upstream: g.own.Load().renew(g.rules), searchAll: g.searchAll}
-	first.upstream.room = &room{share: session.Share, certain: certainUpstream, each: 1}
+	first.upstream.room = &Room{share: session.Share, certain: certainUpstream, each: 1}
 	first.credentials.Store(g.credentials)
 	s.current.Store(first)
 	g.servers[s] = struct{}{}
@@ -220,7 +220,7 @@ func (g *Group) leave(s *Server) {
 	defer g.mu.Unlock()
 	if _, there := g.servers[s]; there {
 		delete(g.servers, s)
-		s.slots.share.give(partOfOne)
+		s.slots.room.share.give(partOfOne)
 	}
 }
 

@@ -146,7 +146,7 @@ func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
 func TestD11IdleUpstreamsMakeRoom(t *testing.T) {
 	first, up, _ := newWorld(t)
 	r := first.sibling(NewShare(partOfOne))
-	r.server.slots.certain = 16 // the agent's are not the subject
+	r.server.slots.room.certain = 16 // the agent's are not the subject
 	arrived, release := make(chan struct{}), make(chan struct{})
 	up.respond = func(req *http.Request) string {
 		if req.URL.Path == "/held" {

@@ -33,7 +33,7 @@ func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn,
 	}
 	conn, err := u.dialer.dialName(ctx, network, address)
 	if err != nil {
-		u.room.give()
+		u.room.Give()
 		return nil, err
 	}
 	c := &upstreamConn{Conn: conn, upstream: u}
@@ -50,7 +50,7 @@ func (c *upstreamConn) Close() error {
 		c.upstream.opening.Lock()
 		defer c.upstream.opening.Unlock()
 		delete(c.upstream.open, c)
-		c.upstream.room.give()
+		c.upstream.room.Give()
 	})
 	return c.err
 }
@@ -61,13 +61,13 @@ var errNoRoom = errors.New("too many connections to upstreams are open")
 
 // makeRoom takes the room of one connection, that of an idle one if need be.
 func (u *upstream) makeRoom() bool {
-	if u.room.take() {
+	if u.room.Take() {
 		return true
 	}
 	for _, p := range u.pools() {
 		p.dropIdle()
 	}
-	return u.room.take()
+	return u.room.Take()
 }
 
 // pools are all that connections are kept in.

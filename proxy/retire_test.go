@@ -53,7 +53,7 @@ func TestConnectionsThatNobodyTookMakeRoom(t *testing.T) {
 	at := up.Listener.Addr().String()
 	r := newRig(t, testSession(at, at), world, nil)
 	u := r.server.current.Load().upstream
-	u.room = &room{share: NewShare(0), certain: 1, each: 1}
+	u.room = &Room{share: NewShare(0), certain: 1, each: 1}
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+apiHost+"/", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -55,8 +55,9 @@ func (s *Share) give(n int) {
 	s.free += n
 }
 
-// room counts connections of one session and one kind.
-type room struct {
+// Room counts connections of one session and one kind. The zero Room has no
+// bounds.
+type Room struct {
 	share   *Share
 	certain int // connections
 	each    int // descriptors of one
@@ -66,8 +67,20 @@ type room struct {
 	borrowed int // of used, those beyond what is certain
 }
 
-// take reports whether there may be one more.
-func (r *room) take() bool {
+// NewRoom is for connections of a session that its [Server] does not see, and for
+// so many descriptors of each. One is certain; the error is [ErrShare].
+func (s *Share) NewRoom(each int) (*Room, error) {
+	if !s.take(each) {
+		return nil, ErrShare
+	}
+	return &Room{share: s, certain: 1, each: each}, nil
+}
+
+// Close gives back what was certain. No connection may be left.
+func (r *Room) Close() { r.share.give(r.certain * r.each) }
+
+// Take reports whether there may be one more.
+func (r *Room) Take() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.used-r.borrowed >= r.certain {
@@ -80,7 +93,8 @@ func (r *room) take() bool {
 	return true
 }
 
-func (r *room) give() {
+// Give takes the room of one back.
+func (r *Room) Give() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.used--
@@ -92,8 +106,8 @@ func (r *room) give() {
 
 // slots are the connections that the agent of one session may have open.
 type slots struct {
-	all chan struct{} // one for each
-	room
+	all  chan struct{} // one for each
+	room Room
 }
 
 // take reports whether there is room for one more connection.
@@ -103,7 +117,7 @@ func (s *slots) take() bool {
 	default:
 		return false
 	}
-	if !s.room.take() {
+	if !s.room.Take() {
 		<-s.all
 		return false
 	}
@@ -112,6 +126,6 @@ func (s *slots) take() bool {
 
 // give takes the room of one connection back.
 func (s *slots) give() {
-	s.room.give()
+	s.room.Give()
 	<-s.all
 }

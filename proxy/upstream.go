@@ -48,7 +48,7 @@ type upstream struct {
 	dialer *dialer
 	roots  *x509.CertPool
 	idle   int   // connections that are kept, at most
-	room   *room // for connections, of all generations together
+	room   *Room // for connections, of all generations together
 
 	mu     sync.Mutex
 	common *connPool
@@ -63,7 +63,7 @@ type upstream struct {
 
 func newUpstream(config Config, gone func()) *upstream {
 	first := &upstream{
-		gone: gone, room: new(room),
+		gone: gone, room: new(Room),
 		dialer: &dialer{
 			resolver: config.Resolver, own: config.OwnAddresses,
 			via: config.Via, logger: config.Logger, told: &once{},
