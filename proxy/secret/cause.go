@@ -17,7 +17,7 @@ var causes = []struct {
 	cause error
 }{
 	{"root", ErrRoot}, {"unsupported", ErrUnsupported}, {"unsafe", ErrUnsafe}, {"unset", ErrUnset},
-	{"absent", ErrAbsent}, {"ambiguous", ErrAmbiguous}, {"locked", ErrLocked}, {"no_service", ErrNoService},
+	{"elsewhere", ErrElsewhere}, {"absent", ErrAbsent}, {"ambiguous", ErrAmbiguous}, {"locked", ErrLocked}, {"no_service", ErrNoService},
 	{"passphrase", ErrPassphrase}, {"wrong_passphrase", ErrWrongPassphrase}, {"no_passphrase", ErrNoPassphrase}, {"interrupted", ErrInterrupted},
 	{"no_key", ErrNoKey}, {"key", ErrKey}, {"damaged", ErrDamaged}, {"version", ErrVersion},
 	{"empty", ErrEmpty}, {"short", ErrShort}, {"long", ErrLong}, {"newline", ErrNewline}, {"nul", ErrNUL},

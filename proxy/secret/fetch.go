@@ -17,6 +17,7 @@ const DefaultTimeout = 10 * time.Second
 // a [Refusal] with their text.
 var (
 	ErrAbsent    = errors.New("no such credential")
+	ErrElsewhere = fmt.Errorf("%w there", ErrAbsent) // in a source that is not the store
 	ErrAmbiguous = errors.New("more than one credential matches")
 	ErrLocked    = errors.New("collection is locked")
 	ErrUnset     = errors.New("variable is not set")

@@ -48,7 +48,7 @@ func TestO4UnresolvedReferencesAreRefused(t *testing.T) {
 		"file:/nonexistent/x":  fs.ErrNotExist,
 		"env:NONE":             ErrUnset,
 		"exec:/nonexistent/x":  fs.ErrNotExist,
-		"systemd:phantom-none": ErrAbsent,
+		"systemd:phantom-none": ErrElsewhere,
 	} {
 		if _, err := fetchAs(t, ordinary, c, text, Env{Directory: empty + "/none"}); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", text, err, want)

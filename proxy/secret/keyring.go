@@ -30,7 +30,7 @@ func fetchKeyring(kind, description string) (Value, error) {
 	id, err := unix.KeyctlSearch(unix.KEY_SPEC_SESSION_KEYRING, kind, description, 0)
 	switch {
 	case errors.Is(err, unix.ENOKEY):
-		return Value{}, ErrAbsent
+		return Value{}, ErrElsewhere
 	case err != nil: // EKEYEXPIRED, EKEYREVOKED say what they mean
 		return Value{}, fmt.Errorf("search keyrings: %w", err)
 	}

@@ -139,7 +139,7 @@ func (s *service) search(ctx context.Context, attributes map[string]string) (ite
 	}
 	switch len(open) + len(closed) {
 	case 0:
-		return "", false, ErrAbsent
+		return "", false, ErrElsewhere
 	case 1:
 		return append(open, closed...)[0], len(closed) == 1, nil
 	}

@@ -128,7 +128,7 @@ func TestHelperRefusesInOneLineOnBothPipes(t *testing.T) {
 		"store:none":           ErrAbsent,
 		"file:" + file:         ErrNewline,
 		"env:A":                ErrUnset,
-		"systemd:phantom-none": ErrAbsent,
+		"systemd:phantom-none": ErrElsewhere,
 		"file:/etc/nothing":    syscall.ENOENT,
 		"secret-service:no/no": nil, // root, or no bus: see below
 	} {

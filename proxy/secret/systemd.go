@@ -50,5 +50,5 @@ func fetchSystemd(ctx context.Context, name string, env Env) (Value, error) {
 		}
 		return run(ctx, []string{systemdCreds, "decrypt", "--name=" + name, path, "-"}, env)
 	}
-	return Value{}, ErrAbsent
+	return Value{}, ErrElsewhere
 }

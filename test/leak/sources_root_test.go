@@ -46,13 +46,13 @@ func TestO4BadSourcesStartNoSession(t *testing.T) {
 		"file:/etc/phantom-ns/nul":     "NUL",
 		"file:/dev/zero":               "is not a regular file",
 		"file:../key":                  notAReference,
-		"store:none":                   "no such credential",
+		"store:none":                   "store it first",
 		"store:A":                      notAReference,
 		"env:NONE":                     "variable is not set",
-		"keyring:user/none":            "no such",
+		"keyring:user/none":            "put it where from: looks",
 		"secret-service:a/b":           "no Secret Service on the session bus",
 		"secret-service:a":             notAReference,
-		"systemd:none":                 "no such credential",
+		"systemd:none":                 "put it where from: looks",
 		"vault:a":                      notAReference,
 	} {
 		t.Run(strings.ReplaceAll(from, "/", "_"), func(t *testing.T) {
