@@ -44,7 +44,7 @@ var layers = [][]string{
 	{"cmd"},
 	{"enforcer/node", "enforcer/node/webhook"},
 	{"enforcer/doctor", "enforcer/node/cdi", "enforcer/node/oci", "enforcer/node/members", "enforcer/node/install"},
-	{"enforcer/node/api", "enforcer/node/systemd"},
+	{"enforcer/node/api", "enforcer/node/grants", "enforcer/node/systemd"},
 	{"enforcer"},
 	{"enforcer/console"},
 	{"bpf", "netns", "proxy"},

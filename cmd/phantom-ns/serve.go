@@ -42,6 +42,7 @@ func (e *env) serveCommand() *cobra.Command {
 	flags.StringVar(&config.CDI.Specs, "cdi", "", "write devices into `DIR` (default /etc/cdi)")
 	flags.StringVar(&config.CDI.Shared, "shared", "", "write what containers mount into `DIR` (default /var/lib/phantom-ns/shared)")
 	flags.StringVar(&config.Shared, "shared-seed", "", "derive the placeholders that need no real value from `FILE`, which all nodes of a cluster have")
+	flags.StringVar(&config.Grants, "grants", "", "let pods have a policy only where `FILE` grants it to their namespace")
 	flags.StringVar(&config.Group, "socket-group", "", "let group `NAME` reach the sockets (default "+node.Group+", if there is such a group)")
 	flags.BoolVar(&uninstall, "uninstall", false, "remove what a daemon leaves in the kernel, when nothing is attached")
 	return cmd

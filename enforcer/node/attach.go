@@ -30,6 +30,9 @@ func (d *Daemon) attach(a api.Attachment) (api.Attachment, error) {
 	if err := a.Validate(); err != nil {
 		return a, refuse(api.CodeInvalid, "%w", err)
 	}
+	if err := d.config.granted(a); err != nil {
+		return a, refuse(api.CodeUnknownPolicy, "%w", err)
+	}
 	p, err := d.usable(a.Policy)
 	if err != nil {
 		return a, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/grants"
 )
 
 // Where a machine's own daemon has its things. Run and Pins are on file systems
@@ -33,6 +34,7 @@ type Config struct {
 	Pins     string     // a directory of a bpffs
 	CDI      cdi.Layout // what containers mount
 	Shared   string     // the file of a seed that all nodes have; "": none
+	Grants   string     // the file of [grants.Check], for pods; "": they have what they name
 	Group    string     // may reach the sockets; "": Group, if there is such a group
 
 	Version string
@@ -53,6 +55,15 @@ func (c Config) withDefaults() Config {
 		c.Getenv = os.Getenv
 	}
 	return c
+}
+
+// granted tells whether a pod may have the policy that it names. What comes from
+// no pod is root's.
+func (c *Config) granted(a api.Attachment) error {
+	if c.Grants == "" || a.Pod == nil || a.Policy == api.None {
+		return nil
+	}
+	return grants.Check(c.Grants, a.Policy, a.Pod.Namespace)
 }
 
 // The places below a daemon's directories.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,6 +23,10 @@ func idleDaemon(t *testing.T, pool *enforcer.Pool) *Daemon {
 	d := &Daemon{log: slog.New(slog.NewTextHandler(t.Output(), nil)), table: newTable(), keeper: &keeper{pool: pool}}
 	d.config = Config{Run: t.TempDir(), Logger: d.log}.withDefaults()
 	d.policies = newPolicies(&d.config)
+	d.config.Grants = filepath.Join(d.config.Run, "grants")
+	if err := os.WriteFile(d.config.Grants, []byte(`{"broken":["team"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	d.policies.byID["broken"] = &nodePolicy{name: "broken", err: errReserved}
 	return d
 }
@@ -30,6 +36,9 @@ func idleDaemon(t *testing.T, pool *enforcer.Pool) *Daemon {
 func TestK3RefusalsHaveTheirCode(t *testing.T) {
 	const whole = `{"container":"c","interface":"eth0","namespace":"/run/netns/c","policy":"POLICY"}`
 	attach := func(policy string) string { return strings.Replace(whole, "POLICY", policy, 1) }
+	ofPod := func(namespace string) string {
+		return strings.Replace(attach("broken"), "}", `,"pod":{"name":"p","namespace":"`+namespace+`"}}`, 1)
+	}
 	starting, running := idleDaemon(t, nil), idleDaemon(t, new(enforcer.Pool))
 	for name, c := range map[string]struct {
 		daemon           *Daemon
@@ -47,6 +56,9 @@ func TestK3RefusalsHaveTheirCode(t *testing.T) {
 		"an interface with a path": {running, "POST", "/v1/attach", strings.Replace(whole, "eth0", "../eth0", 1), api.CodeInvalid, "interface name"},
 		"a relative namespace":     {running, "POST", "/v1/attach", strings.Replace(whole, "/run", "run", 1), api.CodeInvalid, "absolute"},
 		"a policy with a path":     {running, "POST", "/v1/attach", attach("../x"), api.CodeInvalid, "policy name"},
+		"a pod without a grant":    {running, "POST", "/v1/attach", ofPod("other"), api.CodeUnknownPolicy, "not granted"},
+		"a pod of no namespace":    {running, "POST", "/v1/attach", ofPod(""), api.CodeUnknownPolicy, "not granted"},
+		"a pod with a grant":       {running, "POST", "/v1/attach", ofPod("team"), api.CodeUnknownPolicy, "reserved"},
 		"no such policy":           {running, "POST", "/v1/attach", attach("nobody"), api.CodeUnknownPolicy, "nobody"},
 		"a broken policy":          {running, "POST", "/v1/attach", attach("broken"), api.CodeUnknownPolicy, "reserved"},
 		"no proxy":                 {starting, "POST", "/v1/attach", attach("broken"), api.CodeBusy, "started again"},

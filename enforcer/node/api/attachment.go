@@ -17,7 +17,8 @@ type Key struct {
 	Interface string `json:"interface"` // CNI_IFNAME
 }
 
-// Pod says for people whose container it is; nothing is decided by it.
+// Pod says whose container it is: by its namespace a policy may be refused, and
+// nothing else is decided.
 type Pod struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`

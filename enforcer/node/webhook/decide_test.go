@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/cdi"
+	"github.com/phantom-ns/phantom-ns/enforcer/node/grants"
 )
 
 // asked makes a review of a pod's JSON, and of the one before for an update.
@@ -30,7 +31,7 @@ func asked(t testing.TB, object, old string) *request {
 
 func granted(policy, namespace string) ([]string, error) {
 	if policy != "coder" && policy != "none" || namespace != "team" {
-		return nil, errNotGranted
+		return nil, grants.ErrNotGranted
 	}
 	return []string{"API_KEY=API_KEY"}, nil
 }
@@ -68,7 +69,7 @@ func TestPodsThatCannotBeHeldAreRefused(t *testing.T) {
 		"our volume's name":   {pods(`"volumes":[{"name":"phantom-ns","emptyDir":{}}]` + `,"containers":[{"name":"a"}]`), "", errVolume},
 		"two names":           {`{"metadata":{"annotations":{"phantom-ns.dev/policy":"coder"},"labels":{"phantom-ns.dev/policy":"other"}}}`, "", errTwoNames},
 		"no name":             {`{"metadata":{"labels":{"phantom-ns.dev/policy":"../x"}}}`, "", errName},
-		"no grant":            {`{"metadata":{"labels":{"phantom-ns.dev/policy":"other"}}}`, "", errNotGranted},
+		"no grant":            {`{"metadata":{"labels":{"phantom-ns.dev/policy":"other"}}}`, "", grants.ErrNotGranted},
 		"added later":         {pods(``), `{"metadata":{"annotations":{"a":"b"}}}`, errChanged},
 		"removed later":       {`{}`, pods(``), errChanged},
 		"label later":         {`{"metadata":{"labels":{"phantom-ns.dev/policy":"coder"}}}`, `{}`, errChanged},

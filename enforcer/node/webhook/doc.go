@@ -12,10 +12,10 @@
 // It guarantees:
 //
 //   - A pod gets a policy only in a namespace to which the policy was granted by
-//     who runs the cluster, in a file that no user of it can write; what a pod
-//     names when it is made it names until its end. The plugin on the node
-//     believes the annotation, because nothing that this package refused is ever
-//     there for it to see.
+//     who runs the cluster, in a file that no user of it can write. Changes of what
+//     it names are refused where this package is asked: not when its status is
+//     written, nor of pods that were there before. So the daemon on the node reads
+//     the same file.
 //   - What it cannot do whole it refuses, with a message that says what to
 //     change: it adds to a pod and changes nothing of it, and never says a
 //     placeholder that some node would not take.

@@ -71,6 +71,9 @@ func (c *cluster) install(t *testing.T) {
 	c.agent.must(t)
 	c.agent.swaps(t, true)
 	c.agent.listen(t)
+	if err := c.podIn("team-c", "stranger", map[string]string{"phantom-ns.dev/policy": "coder"}).run(t, "runc"); err == nil || !strings.Contains(err.Error(), "not granted") {
+		t.Errorf("a pod of a namespace without a grant: %v", err)
+	}
 	c.leaves(t, "team-b", false)
 	c.leaves(t, "kube-system", true)
 }
