@@ -259,6 +259,7 @@ func TestWhoSendsSlowlyHoldsNobodyUp(t *testing.T) {
 			if _, err := sent.Write(make([]byte, size)); err != nil {
 				t.Error(err)
 			}
+			synctest.Wait() // until what was read is counted
 			return sent.Close
 		}
 		var ends []func() error
