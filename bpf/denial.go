@@ -5,9 +5,11 @@ package bpf
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -33,6 +35,9 @@ var ErrClosed = os.ErrClosed
 // Reader reads denials of all sessions of one [Object]. Its methods may be called concurrently.
 type Reader struct {
 	ring *ringbuf.Reader
+
+	settling sync.Mutex
+	settled  chan struct{}
 }
 
 // Denials opens the stream of denials. There should be one Reader at a time: two would share it.
@@ -41,12 +46,19 @@ func (o *Object) Denials() (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open denials: %w", err)
 	}
-	return &Reader{ring: ring}, nil
+	return &Reader{ring: ring, settled: make(chan struct{}, 1)}, nil
 }
 
 // Read waits for a denial. After Close it returns [ErrClosed].
 func (r *Reader) Read() (Denial, error) {
 	record, err := r.ring.Read()
+	for errors.Is(err, ringbuf.ErrFlushed) { // all before it was read
+		select {
+		case r.settled <- struct{}{}:
+		default: // of a wait that was given up
+		}
+		record, err = r.ring.Read()
+	}
 	if err != nil {
 		return Denial{}, fmt.Errorf("read denial: %w", err)
 	}
@@ -75,6 +87,29 @@ func decodePath(rest []byte) string {
 	}
 	before, _, _ := bytes.Cut(path, []byte{0})
 	return string(before)
+}
+
+// settleTime bounds what a log that takes no records can hold up.
+const settleTime = time.Second
+
+// Settle returns when whoever reads has read all that was refused before, and has come back for more: it has done with that.
+// After a second it returns [os.ErrDeadlineExceeded].
+func (r *Reader) Settle() error {
+	r.settling.Lock()
+	defer r.settling.Unlock()
+	select {
+	case <-r.settled: // too late for who waited before
+	default:
+	}
+	if err := r.ring.Flush(); err != nil {
+		return fmt.Errorf("settle denials: %w", err)
+	}
+	select {
+	case <-r.settled:
+		return nil
+	case <-time.After(settleTime):
+		return fmt.Errorf("settle denials: %w", os.ErrDeadlineExceeded)
+	}
 }
 
 // Close ends a waiting Read.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -312,5 +313,35 @@ func TestOriginIsAnswered(t *testing.T) {
 				t.Errorf("legacy %v: a short buffer, or the connecting side, got %s", legacy, errno)
 			}
 		}
+	}
+}
+
+// What was refused before is with its reader when the wait for that is over; a wait that nobody ends is given up.
+func TestDenialsSettle(t *testing.T) {
+	r := newRig(t, Options{})
+	r.attach(testSession())
+	reader, err := r.object.Denials()
+	require(t, err)
+	if err := reader.Settle(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("while nobody reads: %v", err)
+	}
+	if got, _ := r.act("bpf: connect"); got != "ECONNREFUSED" {
+		t.Fatalf("connect: %s", got)
+	}
+	told := 0
+	go func() {
+		for err := error(nil); err == nil; _, err = reader.Read() {
+			told++ // and once in the beginning
+		}
+	}()
+	for range 2 {
+		require(t, reader.Settle())
+		if told != 2 {
+			t.Errorf("%d denials were read", told-1)
+		}
+	}
+	require(t, reader.Close())
+	if err := reader.Settle(); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
 	}
 }

@@ -112,6 +112,9 @@ func (s *Session) watchDenials() {
 		}
 	}()
 	s.undo.push(func() error {
+		if err := s.kernel.denials.Settle(); err != nil {
+			s.config.Logger.Warn("last refusals of the kernel", "error", err)
+		}
 		err := s.kernel.denials.Close()
 		<-done
 		return err

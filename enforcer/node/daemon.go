@@ -38,6 +38,7 @@ type Daemon struct {
 	claiming  sync.Mutex  // guards inherited.listeners
 	inherited inherited
 	programs  *bpf.Object
+	denials   *bpf.Reader
 	seed      []byte
 	shared    []byte // that of all nodes, nil for none
 	book      *book
@@ -211,15 +212,15 @@ func (d *Daemon) endTrails() error {
 // watchDenials writes what the kernel half refuses into the log of the session
 // that it was refused to.
 func (d *Daemon) watchDenials() error {
-	denials, err := d.programs.Denials()
-	if err != nil {
+	var err error
+	if d.denials, err = d.programs.Denials(); err != nil {
 		return err
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			denial, err := denials.Read()
+			denial, err := d.denials.Read()
 			if err != nil {
 				return
 			}
@@ -229,7 +230,7 @@ func (d *Daemon) watchDenials() error {
 		}
 	}()
 	d.undo.push(func() error {
-		err := denials.Close()
+		err := d.denials.Close()
 		<-done
 		return err
 	})

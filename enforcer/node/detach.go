@@ -69,7 +69,7 @@ func (d *Daemon) end(s *session) error {
 // log ends after what it would tell of.
 func (d *Daemon) takeBack(s *session) error {
 	s.live = false
-	return errors.Join(d.silence(s), d.letGo(s), s.endTrail(d.book))
+	return errors.Join(d.silence(s), d.letGo(s), d.denials.Settle(), s.endTrail(d.book))
 }
 
 // stop ends what a session may do. The container stays, and everything that
