@@ -146,7 +146,7 @@ func TestTheWebhookFailsClosed(t *testing.T) {
 				asked = append(asked, string(operation)+" "+strings.Join(r.Resources, ","))
 			}
 		}
-		if !slices.Equal(asked, []string{"CREATE pods", "UPDATE pods", "UPDATE pods/ephemeralcontainers", "CREATE pods/binding,bindings"}) {
+		if !slices.Equal(asked, []string{"CREATE pods", "UPDATE pods", "UPDATE pods/status", "UPDATE pods/ephemeralcontainers", "CREATE pods/binding,bindings"}) {
 			t.Errorf("%s: it is asked about %v", name, asked)
 		}
 		if w.ClientConfig.Service.Name != o.service.Name || *w.ClientConfig.Service.Port != o.service.Spec.Ports[0].Port || *w.ClientConfig.Service.Path != "/mutate" {

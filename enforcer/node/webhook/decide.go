@@ -58,7 +58,7 @@ func decide(r *request, layout cdi.Layout, environ func(policy, namespace string
 			return verdict{}, errChanged
 		}
 		// What was there before the webhook may say what is refused today.
-		if r.SubResource == "" || r.Object.Metadata.Annotations[Key] == "" {
+		if r.SubResource != "ephemeralcontainers" || r.Object.Metadata.Annotations[Key] == "" {
 			return verdict{}, nil
 		}
 	}
@@ -96,7 +96,7 @@ func (r *request) patch(name string, mounts []cdi.Mount, env []string) ([]operat
 func (r *request) check() error {
 	pods := r.Resource == resource{"", "v1", "pods"}
 	created := pods && r.Operation == "CREATE" && r.SubResource == ""
-	updated := pods && r.Operation == "UPDATE" && (r.SubResource == "" || r.SubResource == "ephemeralcontainers") && r.Old != nil
+	updated := pods && r.Operation == "UPDATE" && slices.Contains([]string{"", "status", "ephemeralcontainers"}, r.SubResource) && r.Old != nil
 	if r.Object == nil || !created && !updated && !r.binds() {
 		return errRequest
 	}

@@ -102,6 +102,17 @@ func TestABindingNamesNoPolicy(t *testing.T) {
 	}
 }
 
+// What writes a pod's status writes its annotations, too.
+func TestAStatusNamesNoPolicy(t *testing.T) {
+	for old, want := range map[string]error{`{}`: errChanged, pods(`"hostPID":true`): nil} {
+		r := asked(t, pods(`"hostPID":true`), old)
+		r.SubResource = "status"
+		if v, err := decide(r, cdi.Layout{}, granted); !errors.Is(err, want) || v.patch != nil {
+			t.Errorf("after %s: %v, %v", old, v, err)
+		}
+	}
+}
+
 func TestOnlyPodsAreAnswered(t *testing.T) {
 	for _, change := range []func(*request){
 		func(r *request) { r.Resource.Resource = "deployments" },

@@ -13,9 +13,8 @@
 //
 //   - A pod gets a policy only in a namespace to which the policy was granted by
 //     who runs the cluster, in a file that no user of it can write. Changes of what
-//     it names are refused where this package is asked: not when its status is
-//     written, nor of pods that were there before. So the daemon on the node reads
-//     the same file.
+//     it names are refused. The daemon on the node reads the same file: pods may be
+//     older than the webhook.
 //   - What it cannot do whole it refuses, with a message that says what to
 //     change: it adds to a pod and changes nothing of it, and never says a
 //     placeholder that some node would not take.
