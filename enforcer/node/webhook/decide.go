@@ -24,7 +24,6 @@ var (
 	errTwoNames    = fmt.Errorf("label and annotation %s name different policies", Key)
 	errName        = fmt.Errorf("%s names what no policy can be called", Key)
 	errChanged     = fmt.Errorf("%s cannot be changed, added or removed while the pod lives; make a new one", Key)
-	errBinding     = fmt.Errorf("%s is the pod's to name, not its binding's", Key)
 	errHostNetwork = errors.New("hostNetwork: the pod has no network namespace that could be held to a policy")
 	errHostPID     = errors.New("hostPID: processes of the host are a way past the fence")
 	errPrivileged  = errors.New("privileged: no fence holds such a container")
@@ -48,10 +47,12 @@ func decide(r *request, layout cdi.Layout, environ func(policy, namespace string
 		return verdict{}, err
 	}
 	if r.binds() {
-		if _, named := r.Object.Metadata.Annotations[Key]; named {
-			return verdict{}, errBinding
+		name := r.Object.Metadata.Annotations[Key]
+		if name == "" {
+			return verdict{}, nil
 		}
-		return verdict{}, nil
+		_, err := environ(name, r.Namespace)
+		return verdict{}, err
 	}
 	if r.Operation == "UPDATE" {
 		if !sameNames(r.Old, r.Object) {
@@ -104,7 +105,8 @@ func (r *request) check() error {
 }
 
 // binds tells that a pod is given its node. The API server writes annotations of
-// the binding into the pod (setPodHostAndAnnotations).
+// the binding into the pod (setPodHostAndAnnotations), and some schedulers, as
+// Volcano, write the pod's into the binding: which they are no review says.
 func (r *request) binds() bool {
 	what := r.Resource.Resource
 	if r.SubResource != "" {

@@ -84,14 +84,14 @@ func TestPodsThatCannotBeHeldAreRefused(t *testing.T) {
 	}
 }
 
-// A binding's annotations become the pod's; those of a scheduler are none of
-// ours.
-func TestABindingNamesNoPolicy(t *testing.T) {
+// A binding's annotations become the pod's, so they are granted as the pod's are.
+// Some schedulers write there what the pod names.
+func TestABindingNamesWhatIsGranted(t *testing.T) {
 	for _, by := range [][2]string{{"pods", "binding"}, {"bindings", ""}} {
 		for object, want := range map[string]error{
-			pods(``): errBinding,
-			`{"metadata":{"annotations":{"phantom-ns.dev/policy":""}}}`: errBinding,
-			`{"metadata":{"annotations":{"a":"b"}}}`:                    nil,
+			pods(``): nil,
+			`{"metadata":{"annotations":{"phantom-ns.dev/policy":"other"}}}`: grants.ErrNotGranted,
+			`{"metadata":{"annotations":{"a":"b"}}}`:                         nil,
 		} {
 			r := asked(t, object, "")
 			r.Resource.Resource, r.SubResource = by[0], by[1]
