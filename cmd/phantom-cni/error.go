@@ -47,7 +47,7 @@ func translate(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, api.ErrUnreachable):
-		return types.NewError(types.ErrTryAgainLater, err.Error(), "start it: systemctl start phantom-ns")
+		return types.NewError(types.ErrTryAgainLater, err.Error(), "start it: systemctl start phantom-ns, or look at its DaemonSet")
 	case !ok:
 		return types.NewError(types.ErrInternal, err.Error(), "")
 	}

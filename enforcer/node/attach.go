@@ -140,9 +140,9 @@ func (d *Daemon) begin(s *session, a api.Attachment, p *nodePolicy, back *undo) 
 
 // take notes what is asked for.
 func (s *session) take(a api.Attachment) {
-	s.policy, s.sealed, s.unfenced, s.link, s.hostname = a.Policy, a.Sealed, a.Unfenced, a.Interface, ""
+	s.policy, s.sealed, s.unfenced, s.link, s.hostname, s.whose = a.Policy, a.Sealed, a.Unfenced, a.Interface, "", a.Container
 	if a.Pod != nil {
-		s.hostname = a.Pod.Name
+		s.hostname, s.whose = a.Pod.Name, a.Pod.Namespace+"/"+a.Pod.Name
 	}
 }
 

@@ -34,6 +34,7 @@ type session struct {
 	unfenced   bool
 	link       string // that a sealed one is given
 	hostname   string
+	whose      string // the pod, or the container, that was attached first
 	started    time.Time
 	keys       []api.Key // of its attachments
 
@@ -126,11 +127,7 @@ func (s *session) addresses() []netip.Prefix {
 
 // lifeRecord is of a session's beginning or end.
 func (s *session) lifeRecord(reason audit.Reason) audit.Record {
-	r := audit.Record{Kind: audit.KindSession, Verdict: audit.Allow, Reason: reason, Rule: s.policy}
-	if len(s.keys) > 0 {
-		r.Name = s.keys[0].Container
-	}
-	return r
+	return audit.Record{Kind: audit.KindSession, Name: s.whose, Verdict: audit.Allow, Reason: reason, Rule: s.policy}
 }
 
 // endTrail writes the last record, so that whoever reads the log can tell that

@@ -5,6 +5,7 @@
 package node
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
@@ -12,20 +13,30 @@ import (
 )
 
 // S2: two containers of one policy have one placeholder, and each its own
-// session: what one asks is written down as its own.
+// session: what one asks is written down as its own, and whose that is.
 func TestS2OnePolicyTwoSessions(t *testing.T) {
 	b := newBed(t)
 	first, second := b.newPod("web"), b.newPod("web")
+	first.Pod = &api.Pod{Namespace: "team", Name: "agent"}
 	one, two := first.attach().Session, second.attach().Session
 	first.swaps()
 	second.swaps()
 	second.swaps()
 	b.node.Stop() // every record is written down
-	asked := map[string]int{}
+	asked, whose := map[string]int{}, map[string]string{}
 	for _, r := range b.world.Audit() {
-		if r.Kind == audit.KindRequest {
+		switch r.Kind {
+		case audit.KindRequest:
 			asked[r.Session]++
+		case audit.KindSession:
+			whose[string(r.Reason)+" "+r.Session] = r.Name
 		}
+	}
+	if want := map[string]string{
+		"session_start " + one: "team/agent", "session_end " + one: "team/agent",
+		"session_start " + two: second.Container, "session_end " + two: second.Container,
+	}; !maps.Equal(whose, want) {
+		t.Errorf("sessions: %v, want %v", whose, want)
 	}
 	if len(asked) != 2 || asked[one] != 1 || asked[two] != 2 {
 		t.Errorf("requests by session: %v, of %s and %s", asked, one, two)
