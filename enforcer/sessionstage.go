@@ -216,7 +216,11 @@ func (s *sessionStage) serveSocket(name socketName, f *os.File) error {
 			return err
 		}
 		s.sockets = append(s.sockets, conn)
-		go s.ends(name, func() error { return s.stub.ServePacket(conn, name.V6) })
+		packet, err := dns.NewPacket(conn, name.V6)
+		if err != nil {
+			return err
+		}
+		go s.ends(name, func() error { return s.stub.ServePacket(packet) })
 		return nil
 	}
 	l, err := net.FileListener(f)

@@ -20,21 +20,30 @@ type packetConn interface {
 	WriteMsgUDPAddrPort(b, oob []byte, to netip.AddrPort) (n, oobn int, err error)
 }
 
-// ServePacket answers on a UDP socket until it is closed, then returns nil. The
-// socket is bound to the unspecified address of the one family (v6: with
-// IPV6_V6ONLY); each answer has as its source the address that was asked, which
-// need not be configured on any interface.
-func (s *Server) ServePacket(conn net.PacketConn, v6 bool) error {
+// Packet is a UDP socket that can be served: it tells to which address each
+// question came.
+type Packet struct{ udp packetConn }
+
+// NewPacket is for a socket that is bound to the unspecified address of the one
+// family (v6: with IPV6_V6ONLY). A question that came before is not answered.
+func NewPacket(conn net.PacketConn, v6 bool) (*Packet, error) {
 	udp, ok := conn.(packetConn)
 	if !ok {
-		return fmt.Errorf("serve dns: %T is not a UDP socket", conn)
+		return nil, fmt.Errorf("prepare dns socket: %T is not one of UDP", conn)
 	}
 	if err := prepare(udp, v6); err != nil {
-		return fmt.Errorf("serve dns: %w", err)
+		return nil, fmt.Errorf("prepare dns socket: %w", err)
 	}
+	return &Packet{udp}, nil
+}
+
+// ServePacket answers on a UDP socket until it is closed, then returns nil. Each
+// answer has as its source the address that was asked, which need not be
+// configured on any interface.
+func (s *Server) ServePacket(p *Packet) error {
 	message, out, control := make([]byte, maxQuery), make([]byte, 0, maxReply), make([]byte, 128)
 	for {
-		n, controls, flags, from, err := udp.ReadMsgUDPAddrPort(message, control)
+		n, controls, flags, from, err := p.udp.ReadMsgUDPAddrPort(message, control)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -53,7 +62,7 @@ func (s *Server) ServePacket(conn net.PacketConn, v6 bool) error {
 		}
 		if reply := s.answer(out, message[:n], "udp"); reply != nil {
 			// A lost answer is UDP's own risk: the client asks again.
-			_, _, _ = udp.WriteMsgUDPAddrPort(reply, source, from)
+			_, _, _ = p.udp.WriteMsgUDPAddrPort(reply, source, from)
 		}
 	}
 }

@@ -28,8 +28,12 @@ func servePacket(t *testing.T, s *Server, network, address string) uint16 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	packet, err := NewPacket(conn, network == "udp6")
+	if err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.ServePacket(conn, network == "udp6") }()
+	go func() { ended <- s.ServePacket(packet) }()
 	t.Cleanup(func() {
 		conn.Close()
 		if err := <-ended; err != nil {
@@ -105,15 +109,14 @@ func TestReplySource(t *testing.T) {
 	}
 }
 
-func TestServePacketWantsUDP(t *testing.T) {
-	s, _ := newServer()
+func TestPacketIsUDP(t *testing.T) {
 	conn, err := net.ListenPacket("unixgram", t.TempDir()+"/s")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := s.ServePacket(conn, false); err == nil {
-		t.Error("served a unix socket")
+	if _, err := NewPacket(conn, false); err == nil {
+		t.Error("a unix socket can be served")
 	}
 }
 
