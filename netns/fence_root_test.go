@@ -197,7 +197,7 @@ func refuses(t *testing.T, p *pod, asRoot bool) {
 func checkCounts(t *testing.T, ns *netns.Namespace, asRoot bool) {
 	t.Helper()
 	want := map[string]uint64{}
-	for _, a := range waysOut {
+	for _, a := range ways() {
 		if class, rawOnly := strings.CutPrefix(a.counts, "+"); asRoot || !rawOnly {
 			want[class]++
 		}

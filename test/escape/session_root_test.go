@@ -252,7 +252,7 @@ func TestDenialsSayWhoAndWhere(t *testing.T) {
 		"listener6":   {Address: "::1", Port: 981, Proto: "tcp", Reason: audit.ReasonListener},
 		"udp_sendto":  {Address: "192.0.2.7", Port: 4433, Proto: "udp", Reason: audit.ReasonUDP},
 		"udp_connect": {Address: "192.0.2.7", Port: 4433, Proto: "udp", Reason: audit.ReasonUDP},
-		"udplite6":    {Proto: "136", Reason: audit.ReasonProtocol},
+		"mptcp6":      {Proto: "mptcp", Reason: audit.ReasonProtocol},
 		"name_8443":   {Name: name, Port: 8443, Proto: "tcp", Reason: audit.ReasonPortNotAllowed},
 	}
 	args := []string{program, "all", s.know()}
