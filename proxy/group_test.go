@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
@@ -138,6 +139,37 @@ func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
 	modest.server.Close()
 	if want := 2*partOfOne + more*perConnection; share.free != want {
 		t.Errorf("%d of %d are free after both have ended", share.free, want)
+	}
+}
+
+// D11: a tunnel takes the descriptors with which the kernel moves its bytes where
+// there are some, gives them back, and works without.
+func TestD11TunnelsWithAndWithoutPipes(t *testing.T) {
+	first, _, _ := newWorld(t)
+	plain := newRecorder(t, nil, nil)
+	session := testSession("127.0.0.1:1", plain.address())
+	share := NewShare(partOfOne + pipesOfTunnel)
+	r := newRig(t, session, first.world, nil).sibling(share)
+	tunnel := func() *net.TCPConn {
+		conn := r.dial(netip.AddrPortFrom(synthetic(tcpHost), 5432))
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, body := r.read(bufio.NewReader(conn)); resp.StatusCode != 200 || body != "ok" {
+			t.Errorf("%d %q", resp.StatusCode, body)
+		}
+		return conn
+	}
+	for round := range 2 {
+		one, other := tunnel(), tunnel()
+		if share.take(1) {
+			t.Error("tunnels took no pipes")
+		}
+		for _, conn := range []*net.TCPConn{one, other} {
+			conn.CloseWrite()
+			if rest, err := io.ReadAll(conn); len(rest) > 0 || err != nil {
+				t.Errorf("%q, %v", rest, err)
+			}
+		}
+		r.sink.wait(2 * (round + 1))
 	}
 }
 

@@ -97,11 +97,33 @@ func (s *Server) tunnel(c *agentConn, first []byte) {
 	defer stop()
 	var in, out int64
 	if _, err := up.Write(first); err == nil {
-		in, out = Splice(c.Conn, up)
+		in, out = s.splice(c.Conn, up)
 	}
 	up.Close()
 	c.note(audit.ReasonAllowed, in+int64(len(first)), out)
 	c.Close()
+}
+
+// splice lets the kernel move the bytes where the session has the descriptors that
+// this takes; else they are copied here.
+func (s *Server) splice(a, b net.Conn) (ab, ba int64) {
+	share := s.slots.room.share
+	if !share.take(pipesOfTunnel) {
+		return Splice(copied{a}, copied{b})
+	}
+	defer share.give(pipesOfTunnel)
+	return Splice(a, b)
+}
+
+// copied hides from [io.Copy] what the connection is.
+type copied struct{ net.Conn }
+
+// CloseWrite ends one direction, where the connection can do that.
+func (c copied) CloseWrite() error {
+	if half, ok := c.Conn.(closeWriter); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 func (s *Server) dialTunnel(c *agentConn) (net.Conn, error) {

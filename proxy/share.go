@@ -13,6 +13,7 @@ const (
 	certainConnections = 4 // of the agent's; each may be a tunnel with another end
 	certainUpstream    = 4 // connections to upstreams beside tunnels, idle ones included
 	perConnection      = 2
+	pipesOfTunnel      = 4 // descriptors of splice(2): a pipe each way, while bytes move
 	listenersOfOne     = 6
 )
 
