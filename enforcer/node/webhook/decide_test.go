@@ -62,6 +62,7 @@ func TestPodsThatCannotBeHeldAreRefused(t *testing.T) {
 		"another mount":       {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"x","mountPath":"/etc/ssl/cert.pem"}]}]`), "", errMount},
 		"a mount inside":      {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"x","mountPath":"run/phantom-ns/ca.pem/"}]}]`), "", errMount},
 		"a mount above":       {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"x","mountPath":"/etc/ssl"}]}]`), "", nil},
+		"a mount by a link":   {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"x","mountPath":"/var/run/phantom-ns"}]}]`), "", nil},
 		"our volume, written": {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"phantom-ns","mountPath":"/x"}]}]`), "", errMount},
 		"our volume, read":    {pods(`"initContainers":[{"name":"a","volumeMounts":[{"name":"phantom-ns-bundle-pem","mountPath":"/x","readOnly":true}]}],"containers":[{"name":"b"}]`), "", errMount},
 		"ours, written":       {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"phantom-ns","mountPath":"/run/phantom-ns"}]}]`), "", errMount},

@@ -161,7 +161,8 @@ func (c *container) mounts(wanted []cdi.Mount, volumes []volume) ([]mount, error
 
 // meets tells whether a mount covers one of ours, or is of a volume of ours:
 // mounted anywhere else, that could be written, and all containers of the
-// policy on the node have it.
+// policy on the node have it. An image's own links are not known here: what is
+// mounted over ours by one hides it from that container alone.
 func (m mount) meets(ours []mount) bool {
 	at := path.Clean("/" + m.Path)
 	return slices.ContainsFunc(ours, func(o mount) bool {
