@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/phantom-ns/phantom-ns/netns/sandbox/trust"
 )
 
@@ -156,7 +154,12 @@ func replace(folder, name string, data []byte) error {
 		return nil
 	}
 	temp := filepath.Join(folder, "."+name+".new")
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	// What stands there is a crash's, or a container's: crun makes the place of a
+	// mount that is inside of ours, by a link of the image, before ours is read-only.
+	if err := os.RemoveAll(temp); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}

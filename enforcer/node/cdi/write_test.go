@@ -199,6 +199,18 @@ func TestLeftoverOfACrashIsWrittenOver(t *testing.T) {
 	}
 }
 
+// One container is not to keep trust of its policy from being written anew.
+func TestAFolderInTheWayIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.write(w.policy("a"))
+	w.check(os.Mkdir(filepath.Join(w.Shared, "a", "."+caFile+".new"), 0o755))
+	p := w.policy("a")
+	w.write(p)
+	if got := w.read(filepath.Join(w.Shared, "a", caFile)); got != string(p.CA) {
+		t.Errorf("the authority is still %q", got)
+	}
+}
+
 func TestWriteRefusesWhole(t *testing.T) {
 	w := newWorld(t)
 	good := w.policy("good")
