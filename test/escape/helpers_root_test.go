@@ -6,6 +6,7 @@ package escape
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -50,7 +51,7 @@ func postureWhileFetching(t *testing.T, world *rig.World) string {
 		Policy: "version: 1\ncredentials:\n  slow:\n    from: exec:/etc/phantom-ns/ask\n    hosts: [api.escape.test]\n",
 		Args:   []string{"true"},
 	})
-	<-looked
+	waitUnread(t, <-looked)
 	answer := <-asked
 	text := ""
 	for _, stage := range []string{"phantom-ns: mask", "phantom-ns: secret"} {
@@ -111,6 +112,18 @@ func section(t *testing.T, heading string, supervisor, pid int) string {
 		}
 	}
 	return heading + "\n" + strings.Join(lines, "")
+}
+
+// waitUnread returns when nobody has the other end of a FIFO any more.
+func waitUnread(t *testing.T, f *os.File) {
+	t.Helper()
+	defer f.Close()
+	ends := []unix.PollFd{{Fd: int32(f.Fd())}}
+	for ends[0].Revents&unix.POLLERR == 0 {
+		if _, err := unix.Poll(ends, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // newFIFO makes a FIFO of the user's in the world, and hands out its writing end
