@@ -46,14 +46,6 @@ func decide(r *request, layout cdi.Layout, environ func(policy, namespace string
 	if err := r.check(); err != nil {
 		return verdict{}, err
 	}
-	if r.binds() {
-		name := r.Object.Metadata.Annotations[Key]
-		if name == "" {
-			return verdict{}, nil
-		}
-		_, err := environ(name, r.Namespace)
-		return verdict{}, err
-	}
 	if r.Operation == "UPDATE" {
 		if !sameNames(r.Old, r.Object) {
 			return verdict{}, errChanged
@@ -68,7 +60,7 @@ func decide(r *request, layout cdi.Layout, environ func(policy, namespace string
 		return verdict{}, err
 	}
 	env, err := environ(name, r.Namespace)
-	if err != nil {
+	if err != nil || r.binds() {
 		return verdict{}, err
 	}
 	patch, err := r.patch(name, layout.Mounts(name), env)

@@ -93,6 +93,7 @@ func TestABindingNamesWhatIsGranted(t *testing.T) {
 			pods(``): nil,
 			`{"metadata":{"annotations":{"phantom-ns.dev/policy":"other"}}}`: grants.ErrNotGranted,
 			`{"metadata":{"annotations":{"a":"b"}}}`:                         nil,
+			`{"metadata":{"annotations":{"phantom-ns.dev/policy":"a\nb"}}}`:  errName,
 		} {
 			r := asked(t, object, "")
 			r.Resource.Resource, r.SubResource = by[0], by[1]
