@@ -33,7 +33,12 @@ var (
 	errMount       = errors.New("something else is mounted where trust is, or trust elsewhere; remove it")
 	errOld         = errors.New("the pod was made before the webhook was there and has no volumes for trust; make it anew")
 	errVolume      = errors.New("a volume's name is one of phantom-ns's; rename it")
+	errContainers  = fmt.Errorf("the pod has more than %d containers", maxContainers)
 )
+
+// maxContainers bounds an answer: what a container is given has some 3 KiB, and
+// etcd takes no pod of more than 1.5 MiB.
+const maxContainers = 512
 
 // verdict is what is done with a pod: nothing, or an addition.
 type verdict struct {
@@ -145,6 +150,8 @@ func (s *podSpec) check() error {
 		return errHostPID
 	case s.OS != nil && s.OS.Name != "linux":
 		return errWindows
+	case len(s.Init)+len(s.Containers)+len(s.Ephemeral) > maxContainers:
+		return errContainers
 	}
 	for _, list := range [][]container{s.Init, s.Containers, s.Ephemeral} {
 		for i := range list {

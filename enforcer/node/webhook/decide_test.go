@@ -68,6 +68,7 @@ func TestPodsThatCannotBeHeldAreRefused(t *testing.T) {
 		"ours, written":       {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"phantom-ns","mountPath":"/run/phantom-ns"}]}]`), "", errMount},
 		"ours":                {pods(`"containers":[{"name":"a","volumeMounts":[{"name":"phantom-ns","mountPath":"/run/phantom-ns","readOnly":true}]}]`), "", nil},
 		"our volume's name":   {pods(`"volumes":[{"name":"phantom-ns","emptyDir":{}}]` + `,"containers":[{"name":"a"}]`), "", errVolume},
+		"many containers":     {pods(`"initContainers":[` + strings.Repeat(`{},`, maxContainers-1) + `{}],"containers":[{}]`), "", errContainers},
 		"two names":           {`{"metadata":{"annotations":{"phantom-ns.dev/policy":"coder"},"labels":{"phantom-ns.dev/policy":"other"}}}`, "", errTwoNames},
 		"no name":             {`{"metadata":{"labels":{"phantom-ns.dev/policy":"../x"}}}`, "", errName},
 		"no grant":            {`{"metadata":{"labels":{"phantom-ns.dev/policy":"other"}}}`, "", grants.ErrNotGranted},
