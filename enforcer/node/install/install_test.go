@@ -238,6 +238,38 @@ func TestWatchFollows(t *testing.T) {
 	}
 }
 
+// told is told each line of a log.
+type told chan string
+
+func (t told) Write(line []byte) (int, error) { t <- string(line); return len(line), nil }
+
+// Nothing is in place before everything is: a plugin that could not be copied is
+// copied with what comes next.
+func TestWatchCopiesWhatItCouldNot(t *testing.T) {
+	c := node(t, map[string]string{"10-f.conflist": networks["10-flannel.conflist"]})
+	if err := os.Remove(c.Plugin); err != nil {
+		t.Fatal(err)
+	}
+	log, ready := make(told, 4096), make(chan struct{}, 4096)
+	c.Logger = slog.New(slog.NewTextHandler(log, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Watch(ctx, c, func() { ready <- struct{}{} }) }()
+	if line := <-log; !strings.Contains(line, c.Plugin) {
+		t.Errorf("said %s", line)
+	}
+	write(t, c.Plugin, "binary")
+	write(t, c.Entry, entry)
+	<-ready
+	if _, err := os.Stat(filepath.Join(c.Plugins, Plugin)); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAWatchEndsWithItsDirectory(t *testing.T) {
 	c := node(t, map[string]string{"10-f.conflist": networks["10-flannel.conflist"]})
 	ready := make(chan struct{}, 4096)

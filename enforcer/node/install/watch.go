@@ -41,9 +41,9 @@ func Watch(ctx context.Context, c Config, installed func()) error {
 	}
 	stop := context.AfterFunc(ctx, func() { events.Close() })
 	defer stop()
-	c.tell(Install(c), installed)
 	buffer := make([]byte, 64<<10)
 	for {
+		c.tell(Install(c), installed)
 		n, err := events.Read(buffer)
 		if ctx.Err() != nil {
 			return nil
@@ -54,7 +54,6 @@ func Watch(ctx context.Context, c Config, installed func()) error {
 		if err != nil {
 			return fmt.Errorf("watch networks: %w", err)
 		}
-		c.tell(c.sync(), installed)
 	}
 }
 
