@@ -3,6 +3,7 @@
 package kubernetes
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -75,7 +76,7 @@ func (w write) variables(t *testing.T, about string) map[string]any {
 	main, sub, _ := strings.Cut(resource, "/")
 	what := meta.GroupVersionResource{Version: "v1", Resource: main}
 	request := admission.AdmissionRequest{
-		Operation: admission.Operation(operation), Name: "agent", Namespace: "team-a",
+		UID: "u", Operation: admission.Operation(operation), Name: "agent", Namespace: "team-a",
 		Resource: what, SubResource: sub, RequestResource: &what, RequestSubResource: sub,
 	}
 	var object any = &core.Pod{ObjectMeta: w.object}
@@ -89,6 +90,21 @@ func (w write) variables(t *testing.T, about string) map[string]any {
 	return all
 }
 
+// review is the same, as the webhook would be sent it.
+func review(t *testing.T, variables map[string]any) (r admission.AdmissionReview) {
+	t.Helper()
+	request := variables["request"].(map[string]any)
+	request["object"], request["oldObject"] = variables["object"], variables["oldObject"]
+	data, err := json.Marshal(map[string]any{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func unstructured(t *testing.T, object any) map[string]any {
 	t.Helper()
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
@@ -99,7 +115,8 @@ func unstructured(t *testing.T, object any) map[string]any {
 }
 
 // Whatever names a policy anew comes to the webhook; nothing else waits for it,
-// and no condition fails. The plain manifests are the default variant.
+// which it would have let through, and no condition fails. The plain manifests
+// are the default variant.
 func TestTheWebhookIsAskedAboutNames(t *testing.T) {
 	type text = map[string]string
 	var (
@@ -141,6 +158,7 @@ func TestTheWebhookIsAskedAboutNames(t *testing.T) {
 		"CREATE pods": made, "CREATE pods/binding": made, "CREATE bindings": made,
 		"UPDATE pods": changed, "UPDATE pods/status": changed, "UPDATE pods/ephemeralcontainers": debugged,
 	}
+	ask := webhookOf(t, full)
 	for name, values := range variants {
 		o := decoded(t, values)
 		if o.webhook == nil {
@@ -152,8 +170,13 @@ func TestTheWebhookIsAskedAboutNames(t *testing.T) {
 				t.Errorf("%s: nobody says when it is asked about %s", name, about)
 			}
 			for _, w := range writes[about] {
-				if asked, err := isAsked(conditions, w.variables(t, about)); err != nil || asked != w.asked {
+				variables := w.variables(t, about)
+				asked, err := isAsked(conditions, variables)
+				if err != nil || asked != w.asked {
 					t.Errorf("%s: %s, %s: asked: %v, %v", name, about, w.what, asked, err)
+				}
+				if answer := ask(review(t, variables)); !asked && (!answer.Allowed || answer.Patch != nil) {
+					t.Errorf("%s: %s, %s: not asked, it would have answered %+v", name, about, w.what, answer)
 				}
 			}
 		}
