@@ -57,8 +57,9 @@ func (s *Server) configForClient(hello *tls.ClientHelloInfo) (*tls.Config, error
 		Certificates: []tls.Certificate{*leaf},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   s.protocols(),
-		// This leg is loopback: ML-KEM would cost 16 % of a cold request.
-		CurvePreferences:       []tls.CurveID{tls.X25519},
+		// This leg is loopback: ML-KEM would cost 16 % of a cold request. Java before
+		// 13, and whatever is held to FIPS, has no X25519.
+		CurvePreferences:       []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 		SessionTicketsDisabled: true,
 	}, nil
 }

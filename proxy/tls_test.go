@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -155,6 +156,30 @@ func serveCounted(conn *tls.Conn, n *atomic.Int64) {
 	n.Add(int64(m))
 	if err == nil {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+	}
+}
+
+// A client need not have X25519: Java before 13 has not, nor have those that are
+// held to FIPS.
+func TestClientsWithOtherCurves(t *testing.T) {
+	r, _, _ := newWorld(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, curve := range []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521} {
+			config := r.tlsConfig(apiHost, "http/1.1")
+			config.CurvePreferences, config.MaxVersion = []tls.CurveID{curve}, version
+			conn := tls.Client(r.dial(netip.AddrPortFrom(synthetic(apiHost), 443)), config)
+			if err := conn.Handshake(); err != nil {
+				t.Errorf("%s with %s: %v", tls.VersionName(version), curve, err)
+				continue
+			}
+			if resp, _ := r.rawOn(conn, request(apiHost)); resp.StatusCode != 200 {
+				t.Errorf("%s with %s: status %d", tls.VersionName(version), curve, resp.StatusCode)
+			}
+		}
+	}
+	// What costs least is taken of a client that has all.
+	if got := r.dialTLS(apiHost, "http/1.1").ConnectionState().CurveID; got != tls.X25519 {
+		t.Errorf("%s of a client that has all", got)
 	}
 }
 
