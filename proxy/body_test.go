@@ -53,7 +53,7 @@ func TestChunksRefused(t *testing.T) {
 // TestReplay: a later try gets the body from its beginning, an earlier one
 // nothing more; a long body is not kept.
 func TestReplay(t *testing.T) {
-	b := newRequestBody(strings.NewReader("0123456789"))
+	b := newRequestBody(strings.NewReader("0123456789"), 10)
 	first := b.attempt()
 	io.ReadFull(first, make([]byte, 4))
 	second, err := b.again()
@@ -72,10 +72,15 @@ func TestReplay(t *testing.T) {
 	if n, err := second.Read(make([]byte, 4)); n != 0 || err == nil {
 		t.Errorf("read %d after the end, %v", n, err)
 	}
-	long := newRequestBody(bytes.NewReader(make([]byte, maxReplay+1)))
+	long := newRequestBody(bytes.NewReader(make([]byte, maxReplay+1)), -1)
 	io.Copy(io.Discard, long.attempt())
 	if _, err := long.again(); err != errNoReplay {
 		t.Errorf("long body: %v", err)
+	}
+	long = newRequestBody(bytes.NewReader(make([]byte, maxReplay+1)), maxReplay+1)
+	io.ReadFull(long.attempt(), make([]byte, 1))
+	if _, err := long.again(); err != errNoReplay || long.kept != nil {
+		t.Errorf("long body, as was stated: %d bytes are kept, %v", len(long.kept), err)
 	}
 }
 
