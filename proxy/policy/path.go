@@ -71,6 +71,9 @@ func judgePath(path string) reading {
 
 // decode undoes percent-encoding, strictly.
 func decode(raw string) (string, bool) {
+	if !strings.Contains(raw, "%") {
+		return raw, true
+	}
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]

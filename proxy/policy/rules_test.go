@@ -127,6 +127,12 @@ func TestRulesAreSafeForConcurrentUse(t *testing.T) {
 	group.Wait()
 }
 
+func TestDecodingAPlainPathDoesNotAllocate(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() { _ = loose("/v1/chat/completions") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestHotPathDoesNotAllocate(t *testing.T) {
 	r := mustCompile(t, &Session{Credentials: []Credential{credentialFor("x", "a.test", "*.b.test")}})
 	own := r.Connect("a.test", 443).Credentials[0]
