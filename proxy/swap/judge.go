@@ -116,7 +116,7 @@ func (j *judgement) stray(text string) bool {
 		if c.Policy.Placeholder.Mode == policy.ShapeName {
 			continue
 		}
-		for _, mark := range c.Placeholders() {
+		for _, mark := range c.marks {
 			if strings.Contains(text, mark) || len(decoded) != len(text) && strings.Contains(decoded, mark) {
 				j.strays = append(j.strays, c)
 				found = true

@@ -25,6 +25,7 @@ type Credential struct {
 	Value       *secret.Cell // the real one, as it is at the time
 	Minter      *mint.Minter // keeps Value current, where it is made when it is needed; else nil
 
+	marks   []string                // Placeholders
 	account *sign.Account           // of the placeholder of a service_account
 	schemes map[string]*sign.Scheme // of its positions of kind hmac
 }
@@ -44,6 +45,7 @@ func New(credentials []Credential) *Set {
 			continue
 		}
 		c.account, c.schemes = accountOf(&c), schemesOf(c.Policy)
+		c.marks = c.Placeholders()
 		for _, field := range schemeFields(&c) {
 			s.headers[field] = struct{}{}
 		}

@@ -31,6 +31,27 @@ func newSet(t testing.TB, positions ...policy.Position) (*Set, []*policy.Credent
 	return New([]Credential{{Policy: p, Placeholder: holder, Value: secret.NewCell(value)}}), []*policy.Credential{p}
 }
 
+// What the session's other credentials cost a request is a search, no memory.
+func TestOtherCredentialsDoNotAllocate(t *testing.T) {
+	one, bound := newSet(t, bearer)
+	var others []Credential
+	for i := range 10 {
+		p := &policy.Credential{Name: fmt.Sprint("other", i), Positions: []policy.Position{bearer}}
+		others = append(others, Credential{Policy: p, Placeholder: fmt.Sprint(holder, "-", i)})
+	}
+	r := Request{Target: "/", Header: header("Accept", "text/plain", "User-Agent", "x")}
+	allocations := func(s *Set) float64 {
+		return testing.AllocsPerRun(100, func() {
+			if f, err := s.Judge(bound, &r); !f.Bare || err != nil {
+				t.Fatal(f, err)
+			}
+		})
+	}
+	if alone, among := allocations(one), allocations(one.With(others, func(*Credential) bool { return false })); among != alone {
+		t.Errorf("%v allocations, %v with ten others", alone, among)
+	}
+}
+
 func basic(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
 
 func header(pairs ...string) http.Header {
