@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
+	"github.com/phantom-ns/phantom-ns/proxy/secret"
+	"github.com/phantom-ns/phantom-ns/proxy/swap"
 )
 
 // sibling is another session of r's group.
@@ -274,4 +276,28 @@ func TestO6DrainFinishesRequests(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// At the end of a session the heap of all is collected only where values ended
+// with it.
+func TestEndOfASessionCollects(t *testing.T) {
+	first, _, _ := newWorld(t)
+	collects := func(held ...*heldValue) bool {
+		r := first.sibling(nil)
+		r.do(r.client(false), call{url: "https://" + apiHost + "/", header: asHolder})
+		r.server.vault.held = held
+		if err := r.server.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f := &r.server.group.forgetter
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.timer != nil
+	}
+	if collects() {
+		t.Error("a session without a value of its own")
+	}
+	if !collects(&heldValue{Credential: swap.Credential{Value: new(secret.Cell)}}) {
+		t.Error("a session with one")
+	}
 }

@@ -190,9 +190,11 @@ func (s *Server) Close() error {
 		c.Close()
 	}
 	s.wg.Wait()
-	s.current.Load().upstream.retire()
+	s.current.Load().upstream.end()
 	s.group.leave(s)
-	s.vault.wipe()
+	if s.vault.wipe() {
+		s.group.forgetter.begin()
+	}
 	s.scrubber.Wipe()
 	if s.alone {
 		errs = append(errs, s.group.Close())

@@ -118,27 +118,36 @@ func (u *upstream) enter() { u.users.Add(1) }
 func (u *upstream) leave() {
 	if u.users.Add(-1) == 0 && u.retired.Load() {
 		u.closeAll()
+		u.gone()
 	}
 }
 
 // retire closes the connections when the last request has left.
 func (u *upstream) retire() {
 	u.retired.Store(true)
-	for _, t := range u.pools() {
-		t.CloseIdleConnections() // they keep none from now on either
-	}
+	u.closeIdle()
 	if u.users.Load() == 0 {
 		u.closeAll()
+		u.gone()
+	}
+}
+
+// end is for an upstream without a request whose values are as good as before.
+func (u *upstream) end() {
+	u.closeIdle()
+	u.closeAll()
+}
+
+// closeIdle has the pools keep no connection from now on either.
+func (u *upstream) closeIdle() {
+	for _, p := range u.pools() {
+		p.CloseIdleConnections()
 	}
 }
 
 func (u *upstream) closeAll() {
-	defer u.gone()
 	u.opening.Lock()
-	conns := make([]*upstreamConn, 0, len(u.open))
-	for c := range u.open {
-		conns = append(conns, c)
-	}
+	conns := slices.Collect(maps.Keys(u.open))
 	u.opening.Unlock()
 	for _, c := range conns {
 		c.Close()

@@ -58,7 +58,7 @@ type upstream struct {
 	open    map[*upstreamConn]struct{}
 	users   atomic.Int64 // requests that may use a connection
 	retired atomic.Bool  // no others will come
-	gone    func()       // called when the connections are closed
+	gone    func()       // called when the connections of one that was retired are closed
 }
 
 func newUpstream(config Config, gone func()) *upstream {

@@ -205,10 +205,12 @@ func (v *vault) had(name string) bool {
 	return v.names[name]
 }
 
-// wipe is for the end of the session.
-func (v *vault) wipe() {
+// wipe is for the end of the session. It reports whether values ended with it.
+func (v *vault) wipe() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	had := len(v.held) > 0
 	wipe(v.held)
 	v.held = nil
+	return had
 }
