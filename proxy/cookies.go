@@ -9,23 +9,24 @@ import (
 	"sync"
 )
 
-// maxCookies bounds the cookies remembered of one host. Beyond it new ones are
-// not remembered, so that the agent's copy of them is dropped.
-const maxCookies = 512
+// maxCookies bounds the cookies that a session remembers, of all hosts together:
+// a wildcard has any number of them. Beyond it new ones are not remembered, so
+// that the agent's copy of them is dropped.
+const maxCookies = 32 << 10
 
 // cookies remembers, as hashes, what each host set in this session. A cookie
 // that the host did not set is a credential from elsewhere.
 type cookies struct {
 	mu    sync.Mutex
-	known map[string]map[[sha256.Size]byte]struct{}
+	known map[[sha256.Size]byte]struct{}
 }
 
 func newCookies() *cookies {
-	return &cookies{known: make(map[string]map[[sha256.Size]byte]struct{})}
+	return &cookies{known: make(map[[sha256.Size]byte]struct{})}
 }
 
-func cookieKey(pair string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(strings.Trim(pair, " \t")))
+func cookieKey(host, pair string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(host + "\n" + strings.Trim(pair, " \t")))
 }
 
 // learn remembers the Set-Cookie fields of an answer of host.
@@ -36,17 +37,12 @@ func (c *cookies) learn(host string, header http.Header) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := c.known[host]
-	if known == nil {
-		known = make(map[[sha256.Size]byte]struct{})
-		c.known[host] = known
-	}
 	for _, value := range set {
-		if len(known) >= maxCookies {
+		if len(c.known) >= maxCookies {
 			return
 		}
 		pair, _, _ := strings.Cut(value, ";")
-		known[cookieKey(pair)] = struct{}{}
+		c.known[cookieKey(host, pair)] = struct{}{}
 	}
 }
 
@@ -66,7 +62,7 @@ func (c *cookies) filter(host string, header http.Header, own func(pair string) 
 			if pair == "" {
 				continue
 			}
-			if _, ok := c.known[host][cookieKey(pair)]; ok || own(pair) {
+			if _, ok := c.known[cookieKey(host, pair)]; ok || own(pair) {
 				kept = append(kept, pair)
 			} else {
 				foreign = true

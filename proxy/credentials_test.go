@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -217,4 +218,22 @@ func TestCookies(t *testing.T) {
 			t.Errorf("another host got the cookies %q", got)
 		}
 	})
+}
+
+// What cookies take is a session's bound, however many hosts a wildcard has: one
+// more is not remembered, those before it are.
+func TestCookiesAreBounded(t *testing.T) {
+	c := newCookies()
+	host := func(n int) string { return strconv.Itoa(n) + ".wide.test" }
+	for n := range maxCookies + 1 {
+		c.learn(host(n), one("Set-Cookie", "sid=42"))
+	}
+	for n, foreign := range map[int]bool{0: false, maxCookies - 1: false, maxCookies: true} {
+		if got := c.filter(host(n), one("Cookie", "sid=42"), func(string) bool { return false }); got != foreign {
+			t.Errorf("of host %d: foreign %t", n, got)
+		}
+	}
+	if n := len(c.known); n != maxCookies {
+		t.Errorf("%d are held", n)
+	}
 }
