@@ -26,8 +26,12 @@ const (
 // maxCandidates bounds the addresses tried of one answer.
 const maxCandidates = 8
 
-// errResolve is wrapped when a name has no address.
-var errResolve = errors.New("name has no address")
+var (
+	// errResolve is wrapped when a name has no address.
+	errResolve = errors.New("name has no address")
+	// errUndeclared is a name that the rules declare nothing of.
+	errUndeclared = errors.New("not declared by the policy")
+)
 
 // dialer dials policy's names, guarded.
 type dialer struct {
@@ -56,6 +60,9 @@ func (d *dialer) dialName(ctx context.Context, _, address string) (net.Conn, err
 		return nil, err
 	}
 	target := d.rules.Target(host, port)
+	if target.Connect == "" {
+		return nil, fmt.Errorf("dial %s: %w", host, errUndeclared)
+	}
 	if d.via != nil && !target.Near {
 		return d.dialVia(ctx, host, port)
 	}
@@ -63,11 +70,9 @@ func (d *dialer) dialName(ctx context.Context, _, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	dialled := host
-	if target.Connect != "" {
-		if dialled, port, err = splitAddress(target.Connect); err != nil {
-			return nil, err
-		}
+	dialled, port, err := splitAddress(target.Connect)
+	if err != nil {
+		return nil, err
 	}
 	if addr, err := netip.ParseAddr(dialled); err == nil {
 		return d.race(ctx, g, []netip.Addr{addr}, port)

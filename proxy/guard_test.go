@@ -161,6 +161,27 @@ func TestN7Mixed(t *testing.T) {
 	}
 }
 
+// TestUndeclaredNames: what the rules do not name is neither looked up nor asked
+// the network's proxy for, whoever wants it dialled.
+func TestUndeclaredNames(t *testing.T) {
+	rules, err := policy.Compile(testSession("127.0.0.1:1", "127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeResolver{answers: []string{"127.0.0.1"}}
+	for _, via := range []*Via{nil, {Address: "proxy.corp.test:3128"}} {
+		d := &dialer{rules: rules, resolver: f, own: func() ([]netip.Addr, error) { return nil, nil }, via: via}
+		for _, address := range []string{"elsewhere.test:443", apiHost + ":444", "127.0.0.1:443"} {
+			if conn, err := d.dialName(t.Context(), "tcp", address); !errors.Is(err, errUndeclared) {
+				t.Errorf("%s: %v, %v", address, conn, err)
+			}
+		}
+	}
+	if len(f.asked) != 0 {
+		t.Errorf("asked %v", f.asked)
+	}
+}
+
 // TestRace: a candidate that fails does not lose the dial.
 func TestRace(t *testing.T) {
 	up := newRecorder(t, nil, nil)

@@ -127,8 +127,9 @@ func (c copied) CloseWrite() error {
 }
 
 func (s *Server) dialTunnel(c *agentConn) (net.Conn, error) {
+	dialer := c.generation.upstream.dialer // of the rules that allow c
 	if c.named {
-		return s.current.Load().upstream.dialer.dialName(s.ctx, "tcp", joinHostPort(c.host, c.port))
+		return dialer.dialName(s.ctx, "tcp", joinHostPort(c.host, c.port))
 	}
-	return s.current.Load().upstream.dialer.dialAddress(s.ctx, netip.AddrPortFrom(c.origin.Dst.Addr().Unmap(), c.port))
+	return dialer.dialAddress(s.ctx, netip.AddrPortFrom(c.origin.Dst.Addr().Unmap(), c.port))
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -169,8 +168,8 @@ func (u *upstream) Do(req *http.Request) (*http.Response, error) {
 		}
 		port = uint16(n)
 	}
-	if req.URL.Scheme != "https" || u.rules.Target(host, port).Connect == "" {
-		return nil, fmt.Errorf("send request to %s: %w", joinHostPort(host, port), errUndeclared)
+	if req.URL.Scheme != "https" {
+		return nil, fmt.Errorf("send request to %s: not over https", joinHostPort(host, port))
 	}
 	t, err := u.transport(host, port)
 	if err != nil {
@@ -178,9 +177,6 @@ func (u *upstream) Do(req *http.Request) (*http.Response, error) {
 	}
 	return t.RoundTrip(req)
 }
-
-// errUndeclared is a request of our own to where the policy declares nothing.
-var errUndeclared = errors.New("not declared by the policy")
 
 // request builds the outgoing request. Its authority is the connection's name,
 // never the agent's Host.
