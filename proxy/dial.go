@@ -38,7 +38,8 @@ type dialer struct {
 	rules    Rules
 	resolver Resolver
 	own      func() ([]netip.Addr, error)
-	via      *Via // nil: names are dialled from here
+	via      *Via   // nil: names are dialled from here
+	share    *Share // of descriptors, for candidates beside another
 	logger   *slog.Logger
 	told     *once
 }
@@ -170,7 +171,8 @@ type attempt struct {
 }
 
 // race dials the candidates in turn, each beside the ones before that have not
-// answered within raceDelay, and returns the first connection.
+// answered within raceDelay, and returns the first connection. Its room is for
+// one: where there is no descriptor for another, that one waits for its turn.
 func (d *dialer) race(ctx context.Context, g *guard, addrs []netip.Addr, port uint16) (net.Conn, error) {
 	addrs = addrs[:min(len(addrs), maxCandidates)]
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -179,7 +181,7 @@ func (d *dialer) race(ctx context.Context, g *guard, addrs []netip.Addr, port ui
 	var errs []error
 	open := 0
 	for next := 0; ; {
-		if next < len(addrs) {
+		if next < len(addrs) && (open == 0 || d.share.take(1)) {
 			go dialOne(ctx, g, netip.AddrPortFrom(addrs[next], port), results)
 			next, open = next+1, open+1
 		}
@@ -189,8 +191,11 @@ func (d *dialer) race(ctx context.Context, g *guard, addrs []netip.Addr, port ui
 		}
 		open--
 		if a.err == nil {
-			go discard(results, open)
+			go d.discard(results, open)
 			return a.conn, nil
+		}
+		if open > 0 {
+			d.share.give(1)
 		}
 		errs = append(errs, a.err)
 		if open == 0 && next == len(addrs) {
@@ -223,10 +228,11 @@ func dialOne(ctx context.Context, g *guard, to netip.AddrPort, results chan<- at
 }
 
 // discard closes the connections of candidates that lost.
-func discard(results <-chan attempt, n int) {
+func (d *dialer) discard(results <-chan attempt, n int) {
 	for range n {
 		if a := <-results; a.conn != nil {
 			a.conn.Close()
 		}
+		d.share.give(1)
 	}
 }

@@ -95,6 +95,7 @@ func (g *Group) NewServer(session Session) (*Server, error) {
 	}
 	first := &generation{rules: g.rules, upstream: g.own.Load().renew(g.rules), searchAll: g.searchAll}
 	first.upstream.room = &Room{share: session.Share, certain: certainUpstream, each: 1}
+	first.upstream.dialer.share = session.Share
 	first.credentials.Store(g.credentials)
 	s.current.Store(first)
 	g.servers[s] = struct{}{}

@@ -4,13 +4,17 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
@@ -172,6 +176,73 @@ func TestD11TunnelsWithAndWithoutPipes(t *testing.T) {
 			}
 		}
 		r.sink.wait(2 * (round + 1))
+	}
+}
+
+// deaf answers nobody: its queue is full.
+func deaf(t *testing.T) (port uint16) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port = uint16(at.(*unix.SockaddrInet4).Port)
+	conn, err := net.Dial("tcp4", joinHostPort("127.0.0.1", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return port
+}
+
+// D11: of a name whose addresses do not answer, all but one of those that are
+// tried at once take their part of the share, and give it back.
+func TestD11CandidatesTakeTheirShare(t *testing.T) {
+	const beside = 2
+	d, port, silent := &dialer{share: NewShare(beside)}, deaf(t), netip.MustParseAddr("127.0.0.1")
+	g := &guard{allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	free := func() int {
+		d.share.mu.Lock()
+		defer d.share.mu.Unlock()
+		return d.share.free
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := d.race(ctx, g, slices.Repeat([]netip.Addr{silent}, maxCandidates), port)
+		ended <- err
+	}()
+	for free() > 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the dial ended with %v", err)
+	}
+	if n := free(); n != beside {
+		t.Errorf("%d of %d are free", n, beside)
+	}
+	answering := netip.MustParseAddr("127.0.0.2")
+	l, err := net.Listen("tcp4", netip.AddrPortFrom(answering, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := d.race(t.Context(), g, []netip.Addr{silent, answering}, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	for free() < beside { // the other is closed behind it
+		runtime.Gosched()
 	}
 }
 
