@@ -149,7 +149,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 
 // holding is what a session holds.
 type holding struct {
-	counts map[string]int // descriptors by process and kind, entries by map
+	counts map[string]int // goroutines and descriptors (by kind) of each process, entries of each map
 	memory map[string]int // KiB, by process
 }
 
@@ -189,6 +189,7 @@ func take(t *testing.T, supervisor int) holding {
 	family := rig.Children(t, supervisor)
 	family["supervisor"] = supervisor
 	for name, pid := range family {
+		h.counts[name+" goroutines"] = rig.Goroutines(t, pid)
 		fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 		if err != nil {
 			t.Fatal(err)
