@@ -4,6 +4,7 @@ package scrub
 
 import (
 	"bytes"
+	"slices"
 	"sync/atomic"
 )
 
@@ -40,47 +41,55 @@ func (g *guesses) note() {
 
 // hold is called where a stream goes on: what is not ready now is held back.
 func (w *window) hold(s *Scrubber) {
-	if !w.guess && s.guessed(w.buf[w.ready:w.end]) {
-		w.guess = true
-		s.guesses.note()
+	if len(w.guess) == 0 {
+		if w.guess = s.guessed(w.buf[w.ready:w.end]); len(w.guess) > 0 {
+			s.guesses.note()
+		}
 	}
 	if s.guesses.wary.Load() {
 		w.limit = max(w.start, s.table().tail(w.buf[:w.end]))
 	}
 }
 
-// settle finds what became of a guess, which held begins with.
+// settle finds what became of a guess, which held begins with. Only what it could
+// become when it was counted takes it back: an agent that has values captured
+// chooses some of what is looked for, to be completed behind any guess.
 func (w *window) settle(s *Scrubber, held []byte, last bool) {
-	search := search{table: s.table(), buf: held, last: last}
-	hit := search.look(0)
-	if w.guess = hit.more; !hit.more && hit.pattern != nil {
+	became := false
+	w.guess = slices.DeleteFunc(w.guess, func(p *pattern) bool {
+		end, more := p.match(held, last)
+		became = became || end > 0 && !more
+		return !more
+	})
+	if became && len(w.guess) == 0 {
 		s.guesses.open.Add(-1)
 	}
 }
 
-// guessed reports whether held, which is held back, counts as a guess.
-func (s *Scrubber) guessed(held []byte) bool {
+// guessed returns the patterns of which held, which is held back, is a guess.
+func (s *Scrubber) guessed(held []byte) (of []*pattern) {
 	if len(held) < deep {
-		return false
+		return nil
 	}
 	t := s.table()
 	for i := range t.patterns {
 		p := &t.patterns[i]
 		if _, more := p.match(held, false); more && p.beyond(held) >= deep {
-			return true
+			of = append(of, p)
 		}
 	}
-	return false
+	return of
 }
 
 // beyond is how many characters of p src has, which begins it, behind those that
-// are the placeholder's too.
+// are the placeholder's too. An escape that is not complete is one: its digits may
+// tell the character.
 func (p *pattern) beyond(src []byte) int {
 	at, alike := 0, 0
 	for len(src) > 0 {
 		c, width, partial := p.reading.unit(src)
 		if partial {
-			break
+			return at + 1 - alike
 		}
 		src = src[width:]
 		if p.kind == asBase64 && p.table[c] == invalid { // a line break

@@ -54,6 +54,7 @@ func TestL11GuessesAreCounted(t *testing.T) {
 		"escaped":               {[]string{`\u0073` + guess[1:], "!"}, io.EOF, 1},
 		"an escape begun":       {[]string{canary[:public] + `\\\\u00`, "!"}, io.EOF, 0},
 		"nothing but an escape": {[]string{`\\\\u00`, "!"}, io.EOF, 0},
+		"an escape that tells":  {[]string{canary[:public+deep-1] + fmt.Sprintf("&#%d", canary[public+deep-1]), "!"}, io.EOF, 1},
 	} {
 		s := scrubber(t, [2]string{canary, placeholder})
 		io.Copy(io.Discard, s.Reader(&script{c.pieces, c.end}))
@@ -83,6 +84,35 @@ func TestL11GuessesKeptWaiting(t *testing.T) {
 	if !s.guesses.wary.Load() {
 		t.Error("not wary")
 	}
+}
+
+// TestL11GuessesAreNotTakenBack: an agent that has the values captured which answers
+// are then searched for completes one of them, and not the credential.
+func TestL11GuessesAreNotTakenBack(t *testing.T) {
+	const rest = "-and-so-it-goes-on"
+	guess := canary[:public+deep]
+	t.Run("taught before", func(t *testing.T) {
+		s := scrubber(t, [2]string{canary, placeholder}, [2]string{guess[:len(guess)-1], placeholder})
+		io.Copy(io.Discard, s.Reader(&script{[]string{guess, "!"}, io.EOF}))
+		if open := s.guesses.open.Load(); open != 1 {
+			t.Errorf("%d guesses, want 1", open)
+		}
+	})
+	t.Run("taught while it waits", func(t *testing.T) {
+		s := scrubber(t, [2]string{canary, placeholder})
+		r := s.Reader(io.MultiReader(strings.NewReader(guess), readFunc(func(p []byte) (int, error) {
+			if err := s.Add([]Pair{{value(t, guess+rest), placeholder}}); err != nil {
+				t.Error(err)
+			}
+			return copy(p, rest), io.EOF
+		})))
+		if got, err := io.ReadAll(r); err != nil || string(got) != placeholder[:len(guess+rest)] {
+			t.Fatalf("%q, %v: what was captured is not found", got, err)
+		}
+		if open := s.guesses.open.Load(); open != 1 {
+			t.Errorf("%d guesses, want 1", open)
+		}
+	})
 }
 
 // TestL11GuessesInFrames: between the fragments of a message, and inside one; not

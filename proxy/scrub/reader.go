@@ -23,7 +23,7 @@ var windows = sync.Pool{New: func() any { return &window{buf: make([]byte, windo
 type window struct {
 	buf                             []byte
 	start, ready, end, loose, limit int
-	guess                           bool // what is held back was counted as one
+	guess                           []*pattern // what is held back was counted as a guess of them
 }
 
 // maxLoose is how much of what is held back at the end of a message may be given
@@ -37,14 +37,11 @@ const maxLoose = MinLength / 4
 const maxAlike = 16
 
 // openWindow takes a window from the pool; close gives it back.
-func openWindow() *window {
-	w := windows.Get().(*window)
-	*w = window{buf: w.buf}
-	return w
-}
+func openWindow() *window { return windows.Get().(*window) }
 
 func (w *window) close() {
 	clear(w.buf)
+	*w = window{buf: w.buf}
 	if len(w.buf) == windowSize {
 		windows.Put(w)
 	}
@@ -79,7 +76,7 @@ func (w *window) compact() {
 // scan scrubs what is not ready. With last, the end, nothing is held back.
 func (w *window) scan(s *Scrubber, last bool) {
 	text := w.buf[w.ready:w.end]
-	if w.guess {
+	if len(w.guess) > 0 {
 		w.settle(s, text, last)
 	}
 	w.ready += s.scan(text, last)
