@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,5 +142,21 @@ func BenchmarkReader(b *testing.B) {
 	for b.Loop() {
 		src.Reset(body)
 		io.Copy(io.Discard, struct{ io.Reader }{s.Reader(struct{ io.Reader }{src})})
+	}
+}
+
+// BenchmarkWary measures a stream that comes byte by byte and may be part of a
+// credential everywhere, of one of 100 and of 1,500 bytes.
+func BenchmarkWary(b *testing.B) {
+	for _, size := range []int{100, 1500} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			s := scrubber(b, [2]string{letters(rand.New(rand.NewPCG(1, 1)), size), placeholder})
+			setWary(s, true)
+			r := s.Reader(readFunc(func(p []byte) (int, error) { return copy(p, "a"), nil }))
+			io.ReadFull(r, make([]byte, 1)) // as much is held back as there can be
+			for b.Loop() {
+				io.ReadFull(r, make([]byte, 1))
+			}
+		})
 	}
 }

@@ -47,7 +47,8 @@ func (w *window) hold(s *Scrubber) {
 		}
 	}
 	if s.guesses.wary.Load() {
-		w.limit = max(w.start, s.table().tail(w.buf[:w.end]))
+		w.tail, w.seen = s.table().tail(w.buf[:w.end], w.tail, w.seen), w.end
+		w.limit = max(w.start, w.tail)
 	}
 }
 
@@ -104,12 +105,15 @@ func (p *pattern) beyond(src []byte) int {
 }
 
 // tail returns where the end of buf begins that may be part of a credential,
-// whichever that is: nothing stands there that no form has.
-func (f *filter) tail(buf []byte) (from int) {
-	from = len(buf)
-	for least := from - f.longest; from > max(least, 0) && f.written[buf[from-1]] && !blankLine(buf[:from]); {
-		from--
+// whichever that is: nothing stands there that no form has. from is what it
+// returned for the first seen bytes.
+func (f *filter) tail(buf []byte, from, seen int) int {
+	for i, c := range buf[seen:] {
+		if !f.written[c] || c == '\n' && blankLine(buf[:seen+i+1]) {
+			from = seen + i + 1
+		}
 	}
+	from = max(from, len(buf)-f.longest)
 	for from < len(buf) && breaks[buf[from]] { // none begins with one
 		from++
 	}

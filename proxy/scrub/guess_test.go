@@ -230,8 +230,31 @@ func TestL11WariestForm(t *testing.T) {
 	if got := s.Bytes(nil, []byte(form.String())); string(got) == form.String() {
 		t.Fatal("it is no form")
 	}
-	if from := s.table().tail([]byte(form.String())); from != 0 {
+	if from := s.table().tail([]byte(form.String()), 0, 0); from != 0 {
 		t.Errorf("the first %d bytes are given away", from)
+	}
+}
+
+// TestWaryTailGoesOn: from where it was, to where it would be found at once.
+func TestWaryTailGoesOn(t *testing.T) {
+	f := &scrubber(t, [2]string{canary, placeholder}).table().filter
+	random := rand.New(rand.NewPCG(11, 1))
+	for range 200 {
+		text := make([]byte, 3*f.longest)
+		for i := range text {
+			text[i] = "aaaaaaaa\r\n \n\n"[random.IntN(13)]
+			if random.IntN(f.longest) < 2 {
+				text[i] = '!'
+			}
+		}
+		from, seen := 0, 0
+		for seen < len(text) {
+			end := min(seen+1+random.IntN(f.longest), len(text))
+			from, seen = f.tail(text[:end], from, seen), end
+			if want := f.tail(text[:end], 0, 0); from != want {
+				t.Fatalf("%q: %d, want %d", text[:end], from, want)
+			}
+		}
 	}
 }
 

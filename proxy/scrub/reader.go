@@ -24,6 +24,7 @@ type window struct {
 	buf                             []byte
 	start, ready, end, loose, limit int
 	guess                           []*pattern // what is held back was counted as a guess of them
+	tail, seen                      int        // of a wary stream: see filter.tail
 }
 
 // maxLoose is how much of what is held back at the end of a message may be given
@@ -57,14 +58,18 @@ func (w *window) fill(s *Scrubber, src io.Reader, limit uint64) (n int, err erro
 	return n, err
 }
 
-// compact moves what is left to the front and makes room behind it. What is
-// held back is bounded by the longest pattern; a window grows for very long
-// credentials alone.
+// compact moves what is left to the front, where little room is behind it, and
+// makes more. What is held back is bounded by the longest pattern; a window grows
+// for very long credentials alone.
 func (w *window) compact() {
+	if len(w.buf)-w.end >= windowSize/2 {
+		return
+	}
 	done := min(w.start, w.ready)
 	copy(w.buf, w.buf[done:w.end])
 	w.start, w.ready, w.end = w.start-done, w.ready-done, w.end-done
 	w.loose, w.limit = max(w.loose-done, 0), w.limit-done
+	w.tail, w.seen = max(w.tail-done, 0), max(w.seen-done, 0)
 	if w.end > len(w.buf)/2 {
 		grown := make([]byte, 2*len(w.buf))
 		copy(grown, w.buf[:w.end])
