@@ -4,6 +4,7 @@ package mint
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -169,14 +170,20 @@ type Refresher struct {
 	Lease  func(ctx context.Context) (Lease, error)
 	Warn   func(text string, err error)
 
-	now     Login // as this session knows it
-	unsaved bool
-	spent   Login // what was stored when unsaved became true
+	known   digest       // of the access token that this session has
+	unsaved secret.Value // the login that could not be stored; empty: none
+	spent   digest       // of the stored refresh token that it was got for
 }
+
+// digest tells tokens apart where the tokens themselves are not to be kept: a
+// text in ordinary memory stays there as long as the session.
+type digest [sha256.Size]byte
+
+func digestOf(token string) digest { return sha256.Sum256([]byte(token)) }
 
 // NewRefresher begins with a login that was read.
 func NewRefresher(r Refresher, now Login) *Refresher {
-	r.now = now
+	r.known = digestOf(now.Access)
 	return &r
 }
 
@@ -191,35 +198,38 @@ func (r *Refresher) Exchange(ctx context.Context, up Upstream) (Token, error) {
 		return Token{}, err
 	}
 	defer lease.Close()
-	stored, err := lease.Login()
+	login, err := lease.Login()
 	if err != nil {
 		return Token{}, err
 	}
+	stored := digestOf(login.Refresh)
 	switch {
-	case r.unsaved && stored.Refresh == r.spent.Refresh: // it was traded in already
-	case stored.Access != r.now.Access && (stored.Expires.IsZero() || time.Until(stored.Expires) > enough):
-		r.now = stored
-		return stored.Token()
-	default:
-		r.now = stored
+	case r.unsaved.Len() > 0 && stored == r.spent: // it was traded in already
+		if login, err = ParseLogin(r.unsaved); err != nil {
+			return Token{}, err
+		}
+	case digestOf(login.Access) != r.known && (login.Expires.IsZero() || time.Until(login.Expires) > enough):
+		r.known = digestOf(login.Access)
+		return login.Token()
 	}
-	next, err := r.refresh(ctx, up)
+	next, err := r.refresh(ctx, up, login)
 	if err != nil {
 		return Token{}, fmt.Errorf("refresh login: %w", err)
 	}
-	r.now = next
+	r.known = digestOf(next.Access)
+	r.unsaved.Wipe()
 	if err := lease.Save(next); err != nil {
 		// The old refresh token is spent: this session goes on, and tries again.
-		r.unsaved, r.spent = true, stored
-		r.Warn("the refreshed login could not be stored; when the session ends it is lost, and a new login is needed", err)
-	} else {
-		r.unsaved = false
+		var lost error
+		r.unsaved, lost = next.Encode()
+		r.spent = stored
+		r.Warn("the refreshed login could not be stored; when the session ends it is lost, and a new login is needed", errors.Join(err, lost))
 	}
 	return next.Token()
 }
 
-func (r *Refresher) refresh(ctx context.Context, up Upstream) (Login, error) {
-	g := grant{{"grant_type", "refresh_token"}, {"refresh_token", r.now.Refresh}, {"client_id", r.Client}}
+func (r *Refresher) refresh(ctx context.Context, up Upstream, login Login) (Login, error) {
+	g := grant{{"grant_type", "refresh_token"}, {"refresh_token", login.Refresh}, {"client_id", r.Client}}
 	if r.Scope != "" {
 		g = append(g, [2]string{"scope", r.Scope})
 	}
@@ -230,10 +240,10 @@ func (r *Refresher) refresh(ctx context.Context, up Upstream) (Login, error) {
 	}
 	next := Login{Access: a.Get("access_token"), Refresh: a.Get("refresh_token"), ID: a.Get("id_token")}
 	if next.Refresh == "" { // it stays good (RFC 6749, section 6)
-		next.Refresh = r.now.Refresh
+		next.Refresh = login.Refresh
 	}
 	if next.ID == "" {
-		next.ID = r.now.ID
+		next.ID = login.ID
 	}
 	next.Expires = a.Ends(next.Access, asked)
 	return next, next.check()

@@ -173,6 +173,21 @@ func TestUnsavedLoginGoesOn(t *testing.T) {
 	}
 }
 
+// TestRefresherKeepsNoToken: between exchanges they are in locked memory alone.
+func TestRefresherKeepsNoToken(t *testing.T) {
+	warned := 0
+	s := &shelf{login: Login{Access: "access-1", Refresh: "refresh-1", ID: "id-1"}}
+	r := refresher(s, &warned)
+	for _, s.err = range []error{nil, errors.New("disk full")} {
+		if _, err := r.Exchange(t.Context(), answers(200, `{"access_token":"access-2-0123456789","refresh_token":"refresh-2"}`)); err != nil {
+			t.Fatal(err)
+		}
+		if text := fmt.Sprintf("%+v", *r); strings.Contains(text, "-1") || strings.Contains(text, "-2") {
+			t.Errorf("it keeps a token: %s", text)
+		}
+	}
+}
+
 // TestTakenOver: what another session has refreshed is used, and nothing is
 // asked for.
 func TestTakenOver(t *testing.T) {
