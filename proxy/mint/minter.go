@@ -145,7 +145,7 @@ func (m *Minter) Ready(ctx context.Context) error {
 			return ErrUnbound
 		}
 		m.flight = make(chan struct{})
-		go m.renew(m.flight, m.restarts)
+		go m.renew(m.ctx, m.upstream, m.flight, m.restarts)
 	}
 	usable, err, flight := m.usable(now), m.err, m.flight
 	m.mu.Unlock()
@@ -232,14 +232,17 @@ func (m *Minter) lasts(now time.Time, margin time.Duration) bool {
 func (m *Minter) life() time.Duration { return max(0, m.expires.Sub(m.obtained)) }
 
 // renew is one exchange. It belongs to no request: whoever waits may leave.
-func (m *Minter) renew(done chan struct{}, restarts int) {
+func (m *Minter) renew(session context.Context, up Upstream, done chan struct{}, restarts int) {
 	defer close(done)
 	// Not ended with the session: what was traded in there is to be kept.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), Deadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(session), Deadline)
 	defer cancel()
-	t, err := m.exchange(ctx, m.upstream)
+	t, err := m.exchange(ctx, up)
 	if err == nil {
-		if err = errors.Join(m.learn(t.Value), learnAll(m.learn, t.Also)); err != nil {
+		m.mu.Lock()
+		learn := m.learn // a reload may have bound it anew
+		m.mu.Unlock()
+		if err = errors.Join(learn(t.Value), learnAll(learn, t.Also)); err != nil {
 			t.Value.Wipe()
 		}
 	}

@@ -207,6 +207,23 @@ func TestUnlearnt(t *testing.T) {
 	}
 }
 
+// TestBoundWhileAsking: a reload binds anew what is in use; what comes then is
+// learnt by the reloaded rules. With -race this is about the lock, too.
+func TestBoundWhileAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, before := bound(t, &counter{t: t, takes: time.Second})
+		time.AfterFunc(time.Millisecond, func() {
+			m.Bind(t.Context(), nil, func(v secret.Value) error {
+				*before = append(*before, "anew: "+string(v.Reveal()))
+				return nil
+			})
+		})
+		if err := m.Ready(t.Context()); err != nil || !slices.Equal(*before, []string{"anew: token-0001-0123456789"}) {
+			t.Errorf("learnt %q, %v", *before, err)
+		}
+	})
+}
+
 // TestReject: what the upstream did not take is replaced once, not for each
 // refusal.
 func TestReject(t *testing.T) {
