@@ -150,9 +150,6 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 			return s.refuse(x, uncaptured(err))
 		}
 	}
-	if !bodyless {
-		announce(header, resp.Trailer)
-	}
 	if x.scrubbed() {
 		encoded := len(header["Content-Encoding"]) > 0
 		var err error
@@ -162,6 +159,9 @@ func (s *Server) relay(x *exchange, resp *http.Response) error {
 		if encoded { // HEAD says what GET would: no coding, no length
 			declared = nil
 		}
+	}
+	if !bodyless {
+		announce(header, resp.Trailer)
 	}
 	s.cookies.learn(x.conn.host, header) // as the agent will send them back
 	if bodyless && len(declared) == 1 && resp.StatusCode != http.StatusNoContent {

@@ -114,6 +114,7 @@ func (s *Server) scrub(resp *http.Response, header http.Header) (length int64, e
 		}
 	}
 	s.scrubber.Header(header)
+	s.scrubber.Header(resp.Trailer) // the names alone, so far
 	read := s.scrubber.Reader
 	if len(header["Content-Type"]) == 1 && scrub.Framed(header["Content-Type"][0]) {
 		read = s.scrubber.Framed

@@ -80,7 +80,7 @@ func TestL1ScrubbedFields(t *testing.T) {
 		world := newAuthority(t)
 		up := newHandlerUpstream(t, world, true, func(w http.ResponseWriter, r *http.Request) {
 			h := w.Header()
-			h.Set("Trailer", "X-Trailer")
+			h.Set("Trailer", "X-Trailer, "+canary)
 			h.Set("X-Key", canary)
 			h.Set("Set-Cookie", "key="+canary)
 			h.Set("Location", "https://elsewhere.test/?key="+canary)
@@ -102,6 +102,9 @@ func TestL1ScrubbedFields(t *testing.T) {
 		}
 		if got := resp.Trailer.Get("X-Trailer"); got != placeholder {
 			t.Errorf("trailer is %q", got)
+		}
+		if _, told := resp.Trailer[http.CanonicalHeaderKey(canary)]; told {
+			t.Errorf("a trailer is announced that is called like the credential: %v", resp.Trailer)
 		}
 	})
 }
