@@ -71,6 +71,7 @@
 // A credential that the upstream computed on: reversed, encrypted, hashed, cut
 // into pieces, spread over several messages. Escapes of one kind are undone
 // three levels deep (JSON in JSON in JSON), mixtures of kinds are not, nor is
-// base64 of base64. A non-ASCII character of a credential is found raw and
-// percent-encoded, not as \uXXXX.
+// base64 of base64. Of a credential that has a backslash or a percent sign itself
+// one level is undone. A non-ASCII character of a credential is found raw and
+// percent-encoded, not as \uXXXX, and a space not as the plus of a form.
 package scrub
