@@ -68,15 +68,23 @@ func (p *pod) file() string {
 	return filepath.Join(p.node.Dir, "run/attachments", p.Container+"@"+p.Interface+".json")
 }
 
-// K6: an accepted link without an end on the host is stopped inside. While
-// nobody can look there the attachment stays, and its container held.
-func TestK6AnUnfencedLinkIsNotLetGoUnseen(t *testing.T) {
-	b := newBed(t)
-	b.newStranger()
+// newUnfenced makes a pod with an accepted link that has no end on the host, and
+// attaches it.
+func (b *bed) newUnfenced() *pod {
+	b.Helper()
+	b.newStranger() // and the bridge
 	p := b.newPod("web")
 	p.plugMacvlan("10.99.0.3")
 	p.Unfenced = true
 	p.attach()
+	return p
+}
+
+// K6: an accepted link without an end on the host is stopped inside. While
+// nobody can look there the attachment stays, and its container held.
+func TestK6AnUnfencedLinkIsNotLetGoUnseen(t *testing.T) {
+	b := newBed(t)
+	p := b.newUnfenced()
 	b.node.Kill()
 	b.hide()
 	b.node.Start()
@@ -93,11 +101,7 @@ func TestK6AnUnfencedLinkIsNotLetGoUnseen(t *testing.T) {
 // What is over and cannot be forgotten is forgotten by the next who asks.
 func TestAFileThatStaysIsRemovedLater(t *testing.T) {
 	b := newBed(t)
-	b.newStranger()
-	p := b.newPod("web")
-	p.plugMacvlan("10.99.0.3")
-	p.Unfenced = true
-	p.attach()
+	p := b.newUnfenced()
 	if err := errors.Join(os.Remove(p.file()), os.MkdirAll(filepath.Join(p.file(), "full"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
