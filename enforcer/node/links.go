@@ -65,18 +65,8 @@ func addresses(uplinks []netns.Uplink) (all []netip.Prefix) {
 // join adds an interface to the session that the namespace has. One that is
 // refused is stopped: its container may run already (podman network connect).
 func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy, back *undo) error {
-	if s.policy != a.Policy || s.sealed != a.Sealed || s.stopped {
-		return errForeignPolicy
-	}
-	if s.listeners == nil { // never taken over
+	if s.namespace == nil { // not found by the daemon after a restart
 		return refuse(api.CodeBroken, "%w", errNotServed)
-	}
-	if s.sealed {
-		if err := s.namespace.AddName(a.Interface); err != nil {
-			return err
-		}
-		back.push(func() error { return s.namespace.RemoveName(a.Interface) })
-		return nil
 	}
 	uplinks, err := s.namespace.Uplinks()
 	if err != nil {
@@ -84,16 +74,28 @@ func (d *Daemon) join(s *session, a api.Attachment, p *nodePolicy, back *undo) e
 	}
 	added := s.unknown(uplinks, a.Interface)
 	back.push(func() error { return s.cut(added) })
+	switch {
+	case s.policy != a.Policy || s.sealed != a.Sealed || s.stopped:
+		return errForeignPolicy
+	case s.listeners == nil: // never taken over
+		return refuse(api.CodeBroken, "%w", errNotServed)
+	case s.sealed:
+		if err := s.namespace.AddName(a.Interface); err != nil {
+			return err
+		}
+		back.push(func() error { return s.namespace.RemoveName(a.Interface) })
+		return nil
+	}
 	return d.widen(s, a, p, added, back)
 }
 
 // unknown lists the links that the session does not hold. Root inside makes
 // links of its own, which lead nowhere: of those without an end on the host
-// only the one that is asked about counts. It gives them numbers, too: what has
-// an end on the host is known by that one's.
+// only the one that is asked about counts, and none where it is sealed. It gives
+// them numbers, too: what has an end on the host is known by that one's.
 func (s *session) unknown(uplinks []netns.Uplink, asked string) []netns.Uplink {
 	return slices.DeleteFunc(slices.Clone(uplinks), func(u netns.Uplink) bool {
-		return u.HostIndex == 0 && u.Name != asked || slices.ContainsFunc(s.uplinks, func(known netns.Uplink) bool {
+		return u.HostIndex == 0 && (s.sealed || u.Name != asked) || slices.ContainsFunc(s.uplinks, func(known netns.Uplink) bool {
 			return known.HostIndex == u.HostIndex && (u.HostIndex != 0 || known.Index == u.Index)
 		})
 	})

@@ -96,10 +96,22 @@ func TestK6ASecondInterfaceThatIsRefused(t *testing.T) {
 		t.Errorf("attached: %v", err)
 	}
 	second.isDown()
-	first.swaps()
+	sealed := b.newPod("web")
+	sealed.attach()
+	for _, p := range []*pod{first, sealed} {
+		third := p.beside("eth2")
+		third.link()
+		third.Sealed, third.Policy = false, "other"
+		if _, err := b.client.Attach(t.Context(), third.Attachment); api.Code(err) != api.CodeExists {
+			t.Errorf("attached under another policy: %v", err)
+		}
+		third.isDownOutside()
+		p.swaps()
+	}
 	first.sendEverything()
 	out.heardNothing("refused")
 	first.detach()
+	sealed.detach()
 	b.isEmpty()
 }
 

@@ -132,6 +132,22 @@ func findsNeighbours(frame []byte) bool {
 func (p *pod) plug(address string) {
 	p.Helper()
 	p.Sealed, p.address = false, address
+	inner := p.link()
+	err := p.do(func() error { return configure(inner, p.Interface, address) })
+	if err == nil {
+		// The bridge forwards once it was told of the carrier, which may wait
+		// for a second; asking for the link tells it (linkwatch_sync_dev, 6.8).
+		err = p.world.Do(func() error { _, err := netlink.LinkByName(p.outer()); return err })
+	}
+	if err != nil {
+		p.Fatalf("plug %s in: %v", p.Container, err)
+	}
+}
+
+// link makes a link between the namespace and the bridge, and returns what its
+// end inside is called.
+func (p *pod) link() (inner string) {
+	p.Helper()
 	outer, inner := p.outer(), "i"+p.Container
 	err := p.world.Do(func() error {
 		br, err := netlink.LinkByName(bridge)
@@ -164,17 +180,10 @@ func (p *pod) plug(address string) {
 		}
 		return nil
 	})
-	if err == nil {
-		err = p.do(func() error { return configure(inner, p.Interface, address) })
-	}
-	if err == nil {
-		// The bridge forwards once it was told of the carrier, which may wait
-		// for a second; asking for the link tells it (linkwatch_sync_dev, 6.8).
-		err = p.world.Do(func() error { _, err := netlink.LinkByName(outer); return err })
-	}
 	if err != nil {
-		p.Fatalf("plug %s in: %v", p.Container, err)
+		p.Fatalf("link %s: %v", p.Container, err)
 	}
+	return inner
 }
 
 // outer is the link's end on the bridge.
