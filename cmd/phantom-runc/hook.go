@@ -15,6 +15,7 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 	"github.com/phantom-ns/phantom-ns/enforcer/node/oci"
+	"github.com/phantom-ns/phantom-ns/netns"
 )
 
 // hookTimeout is what the runtime gives a hook: longer than the daemon's own
@@ -65,24 +66,30 @@ func attach(client *api.Client, state oci.State, policy string) error {
 	if state.PID <= 0 {
 		return errors.New("attach container: the runtime names no process")
 	}
-	process := "/proc/" + strconv.Itoa(state.PID)
-	dev, err := os.Open(process + "/net/dev")
+	a := api.Attachment{
+		Container: state.ID, Interface: sealedLink, Network: network, Namespace: "/proc/" + strconv.Itoa(state.PID) + "/ns/net",
+		Policy: policy, Sealed: true,
+	}
+	uplinks, err := uplinksOf(a.Namespace)
 	if err != nil {
 		return fmt.Errorf("attach container: %w", err)
 	}
-	link, err := oci.Link(dev)
-	dev.Close()
-	if err != nil {
-		return fmt.Errorf("attach container: %w", err)
-	}
-	a := api.Attachment{Container: state.ID, Interface: link, Network: network, Namespace: process + "/ns/net", Policy: policy}
-	if link == "" {
-		a.Interface, a.Sealed = sealedLink, true
+	if len(uplinks) > 0 {
+		a.Interface, a.Sealed = uplinks[0].Name, false
 	}
 	if _, err := client.Attach(context.Background(), a); err != nil {
 		return fmt.Errorf("attach container: %w", err)
 	}
 	return nil
+}
+
+func uplinksOf(namespace string) ([]netns.Uplink, error) {
+	ns, err := netns.Open(namespace)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	return ns.Uplinks()
 }
 
 // detach ends what attach made. The container is gone, and with it which of

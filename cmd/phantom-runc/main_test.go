@@ -134,13 +134,15 @@ func TestNothingBeginsThatIsNotHeld(t *testing.T) {
 	}
 }
 
-func TestHookFailsWithoutADaemon(t *testing.T) {
-	for verb, state := range map[string]string{
-		"attach": `{"id":"box","pid":1}`, "detach": `{"id":"box"}`, "other": `{"id":"box","pid":1}`,
+func TestHookFails(t *testing.T) {
+	for verb, test := range map[string]struct{ state, why string }{
+		"attach": {`{"id":"box","pid":1}`, "/proc/1/ns/net"}, "detach": {`{"id":"box"}`, "the node's daemon does not answer"},
+		"other": {`{"id":"box","pid":1}`, "no such hook"},
 	} {
 		var stderr bytes.Buffer
-		e := environment{stdin: strings.NewReader(state), stderr: &stderr, exec: func(string, []string, []string) error { return io.EOF }}
-		if exit := e.main([]string{hookName, "--policy", "coder", "--socket", filepath.Join(t.TempDir(), "none"), verb}); exit == 0 || stderr.Len() == 0 {
+		e := environment{stdin: strings.NewReader(test.state), stderr: &stderr, exec: func(string, []string, []string) error { return io.EOF }}
+		exit := e.main([]string{hookName, "--policy", "coder", "--socket", filepath.Join(t.TempDir(), "none"), verb})
+		if exit == 0 || !strings.Contains(stderr.String(), test.why) {
 			t.Errorf("%s: exit %d, says %q", verb, exit, stderr.String())
 		}
 	}

@@ -75,17 +75,3 @@ func TestState(t *testing.T) {
 		}
 	}
 }
-
-func TestLink(t *testing.T) {
-	const heading = "Inter-|   Receive  |  Transmit\n face |bytes    packets|bytes    packets\n"
-	for dev, want := range map[string]string{
-		heading + "    lo:  1 2 3\n":                   "",
-		heading + "    lo:  1 2 3\n  eth0: 4 5 6\n":    "eth0",
-		heading + "  eth1:4 5 6\n    lo:1\n net2: 1\n": "eth1",
-		"": "",
-	} {
-		if got, err := Link(strings.NewReader(dev)); err != nil || got != want {
-			t.Errorf("%q: %q, %v", dev, got, err)
-		}
-	}
-}

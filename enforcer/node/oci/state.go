@@ -3,12 +3,10 @@
 package oci
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // maxState bounds what a hook reads; a runtime writes some hundred bytes, and
@@ -35,22 +33,4 @@ func ReadState(r io.Reader) (State, error) {
 		return s, errors.New("decode state: no id")
 	}
 	return s, nil
-}
-
-// Link returns the first interface but the loopback in what /proc/PID/net/dev
-// says, or nothing.
-func Link(dev io.Reader) (string, error) {
-	lines := bufio.NewScanner(dev)
-	for lines.Scan() {
-		// Two lines of headings have no colon before their bars.
-		name, _, ok := strings.Cut(lines.Text(), ":")
-		name = strings.TrimSpace(name)
-		if ok && name != "lo" {
-			return name, nil
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("read interfaces: %w", err)
-	}
-	return "", nil
 }
