@@ -78,17 +78,15 @@ func (s *supply) nextDue() (name string, at time.Time) {
 // costs the connections to upstreams.
 func (s *supply) freshen(name string) {
 	s.renewing.Lock()
-	config, lifetimes := s.config, make(map[string]time.Duration)
+	defer s.renewing.Unlock()
+	lifetimes := make(map[string]time.Duration)
 	for _, c := range s.spec.Credentials {
 		if c.Lifetime > 0 && !s.due[c.Name].After(s.due[name].Add(c.Lifetime/retriesPerLifetime)) {
 			lifetimes[c.Name] = c.Lifetime
 		}
 	}
 	before := maps.Clone(s.due)
-	s.renewing.Unlock()
-	err := s.renew(config, func(from source, _ secret.Ref) bool { return lifetimes[from.name] > 0 })
-	s.renewing.Lock()
-	defer s.renewing.Unlock()
+	err := s.renew(s.config, func(from source, _ secret.Ref) bool { return lifetimes[from.name] > 0 })
 	for other, at := range before {
 		switch lifetime := lifetimes[other]; {
 		case lifetime == 0:

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -171,6 +172,32 @@ func TestO8ReloadOfAPoolsPolicy(t *testing.T) {
 	settled := r.policyFile("one", "forward: [\"127.0.0.1:5432\"]\n")
 	if _, err := r.pool.ReloadPolicy(t.Context(), "one", settled); !errors.Is(err, ErrNotReloaded) {
 		t.Errorf("a port that listeners would have to be born for: %v", err)
+	}
+}
+
+// O8: who waits for a reload goes on with what it leaves, and does not bring back
+// what it has tightened.
+func TestO8WaitingRenewalKeepsAReload(t *testing.T) {
+	r := newPoolRig(t)
+	r.add("one", oneKey, PolicyFacts{})
+	s := r.pool.policies["one"]
+	narrow := r.policyFile("one", "")
+	narrow.Credentials[0].Hosts = []string{"elsewhere.example.test"}
+	for range 20 { // how far the other gets is for the scheduler to say
+		wide, begun, done := s.config.Policy, make(chan struct{}), make(chan error)
+		s.renewing.Lock()
+		go func() {
+			close(begun)
+			done <- s.Stored(nil)
+		}()
+		<-begun
+		runtime.Gosched()
+		s.config.Policy = narrow
+		s.renewing.Unlock()
+		if err := <-done; err != nil || s.config.Policy != narrow {
+			t.Fatalf("the reload is undone; %v", err)
+		}
+		s.config.Policy = wide
 	}
 }
 

@@ -222,7 +222,9 @@ func (p *Pool) ReloadPolicy(_ context.Context, name string, file *policy.File) (
 		err = file.CheckNode()
 	}
 	if err == nil {
+		s.renewing.Lock()
 		err = s.renew(p.policyConfig(file), every)
+		s.renewing.Unlock()
 	}
 	if err != nil {
 		return PolicyFacts{}, fmt.Errorf("reload policy %q: %w", name, err)

@@ -28,9 +28,11 @@ var ErrNotReloaded = errors.New("the session goes on as it was")
 // [proxy.Server.Reload]. What the running session cannot do is refused
 // ([policy.Session.CheckReload]). After an error the session is as it was.
 func (s *supply) Reload() error {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
 	config := s.config
-	if s.config.Reread != nil {
-		read, err := s.config.Reread()
+	if config.Reread != nil {
+		read, err := config.Reread()
 		if err != nil {
 			return s.notRenewed(nil, fmt.Errorf("reload: %w", err))
 		}
@@ -41,6 +43,8 @@ func (s *supply) Reload() error {
 
 // Stored fetches the credentials that were stored under names again.
 func (s *supply) Stored(names []string) error {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
 	return s.renew(s.config, func(_ source, ref secret.Ref) bool {
 		return ref.Kind() == secret.KindStore && slices.Contains(names, ref.Name())
 	})
@@ -66,10 +70,10 @@ func (s *supply) Removed(names []string) error {
 }
 
 // renew resolves the policy anew under config, with those credentials fetched
-// again that wanted tells, and hands the result to the proxy.
+// again that wanted tells, and hands the result to the proxy. The caller holds
+// renewing since it made config: what it kept of s.config another renewal may
+// have changed.
 func (s *supply) renew(config Config, wanted func(source, secret.Ref) bool) error {
-	s.renewing.Lock()
-	defer s.renewing.Unlock()
 	// It lives as long as this attempt: what the attempt makes is undone with it,
 	// and what it finds out is ours only at its end.
 	trial := &supply{config: config, around: s.around, storeKey: s.storeKey}
