@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -149,8 +148,8 @@ func openAtRest(patterns []string) (files []*os.File, more bool) {
 	return files, more
 }
 
-// tellAtRest says what was found, or refuses for it. What the agent sees a copy
-// of does not count.
+// tellAtRest says what was found, or refuses for it. What is covered does not
+// count.
 func (s *Session) tellAtRest(covered []string) error {
 	if s.atRest == nil {
 		return nil
@@ -167,7 +166,7 @@ func (s *Session) tellAtRest(covered []string) error {
 	}
 	var first error
 	for _, f := range found.findings {
-		if f.File < 0 || f.File >= len(found.files) || isCovered(found.files[f.File], covered) {
+		if f.File < 0 || f.File >= len(found.files) || isBelow(withoutLinks(found.files[f.File]), covered) {
 			continue
 		}
 		name := found.files[f.File]
@@ -187,11 +186,6 @@ func (s *Session) tellAtRest(covered []string) error {
 		return fmt.Errorf("look for credentials at rest: more than %d MiB or %s, and strict.key_at_rest is refuse", maxAtRestTotal>>20, atRestDeadline)
 	}
 	return first
-}
-
-func isCovered(name string, covered []string) bool {
-	name = withoutLinks(name)
-	return slices.ContainsFunc(covered, func(c string) bool { return name == c || strings.HasPrefix(name, c+"/") })
 }
 
 func (s *Session) refusesAtRest() bool {

@@ -4,11 +4,14 @@ package enforcer
 
 import (
 	"encoding/base64"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/phantom-ns/phantom-ns/netns/sandbox"
+	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 	"github.com/phantom-ns/phantom-ns/proxy/secret"
 )
@@ -86,5 +89,33 @@ func TestP15SearchIsBounded(t *testing.T) {
 	defer closeAll(files)
 	if len(files) != 1 || more {
 		t.Errorf("opened %d of a device, a file and its link; more: %v", len(files), more)
+	}
+}
+
+// P15: a credential in a file that is masked or hidden does not lie where the
+// agent reads it; in one that the policy exposes all the same, it does.
+func TestP15CoveredFilesDoNotCount(t *testing.T) {
+	s := home(t, map[string]string{"masked": "", "exposed": "", "work/.env": "", "work/keys/one": "", "work/seen": ""})
+	log, err := audit.Open(filepath.Join(t.TempDir(), "audit.jsonl"), audit.NewID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	s.trail, s.config.Policy = &Trail{Log: log}, &policy.File{KeyAtRest: "refuse"}
+	if err := os.Symlink("work/keys", s.config.User.Home+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	covered := s.covered(&policy.Session{Filesystem: policy.Filesystem{
+		Hide: []string{".env", "~/link", "gone"}, Expose: []string{"~/exposed"},
+	}}, []sandbox.Cover{{Path: s.config.User.Home + "/masked"}, {Path: s.config.User.Home + "/exposed"}})
+	for name, want := range map[string]error{
+		"~/masked": nil, ".env": nil, "keys/one": nil, "~/link/one": nil, "~/exposed": ErrKeyAtRest, "seen": ErrKeyAtRest,
+	} {
+		found := make(chan atRest, 1)
+		found <- atRest{files: s.absolute([]string{name}), findings: []finding{{Line: 1, Credential: "a"}}}
+		s.atRest = found
+		if err := s.tellAtRest(covered); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
 	}
 }

@@ -19,14 +19,14 @@ import (
 )
 
 // ErrUncovered ends a session whose policy has `strict: {key_at_rest: refuse}`.
-var ErrUncovered = errors.New("the copy that the agent sees no longer covers it")
+var ErrUncovered = errors.New("it is no longer covered")
 
 // A copy that stands over a file of the host, and not in the home's overlay, is
-// a mount. When a program outside puts another file in the place of the covered
-// one, the kernel takes the mount away (detach_mounts, in every namespace but
-// the caller's), and the agent sees the new file. It cannot do so itself: to
-// those who see the mount the same rename is EBUSY. So whatever happens to such
-// a name was done outside.
+// a mount, and so is the nothing over what is hidden. When a program outside puts
+// another file in the place of the covered one, the kernel takes the mount away
+// (detach_mounts, in every namespace but the caller's), and the agent sees the
+// new file. It cannot do so itself: to those who see the mount the same rename is
+// EBUSY. So whatever happens to such a name was done outside.
 //
 // A folder above it takes the mount along when it is moved, and what comes to
 // stand at its name is uncovered. Where the agent writes for real, it can move
@@ -40,7 +40,7 @@ type coverWatch struct {
 	tell    func(path string)
 }
 
-// watched is a covered file, until it was told.
+// watched is a covered file or folder, until it was told.
 type watched struct {
 	path string
 	was  unix.Stat_t
@@ -50,14 +50,13 @@ type watched struct {
 const uncovers = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE
 
 // watchCovers begins before the copies are mounted.
-func (s *Session) watchCovers(spec *policy.Session, covers []sandbox.Cover) error {
-	if len(covers) == 0 {
+func (s *Session) watchCovers(spec *policy.Session, covered []string) error {
+	if len(covered) == 0 {
 		return nil
 	}
-	home, real, exposed := withoutLinks(s.config.User.Home), s.realPaths(s.around.state), s.absolute(spec.Filesystem.Expose)
-	mounted := slices.DeleteFunc(slices.Clone(covers), func(c sandbox.Cover) bool {
-		overlaid := spec.Filesystem.Home != sandbox.HomeReadOnly && isBelow(c.Path, []string{home}) && !isBelow(c.Path, real)
-		return overlaid || isBelow(c.Path, exposed) // in the overlay a copy is a file of the session's
+	home, real := withoutLinks(s.config.User.Home), s.realPaths(s.around.state)
+	mounted := slices.DeleteFunc(slices.Clone(covered), func(path string) bool { // in the overlay all is the session's own
+		return spec.Filesystem.Home != sandbox.HomeReadOnly && isBelow(path, []string{home}) && !isBelow(path, real)
 	})
 	if len(mounted) == 0 {
 		return nil
@@ -67,7 +66,7 @@ func (s *Session) watchCovers(spec *policy.Session, covers []sandbox.Cover) erro
 		if s.refusesAtRest() {
 			return err
 		}
-		s.config.Notify(fmt.Sprintf("%v: nobody is told when another program replaces a masked file", err))
+		s.config.Notify(fmt.Sprintf("%v: nobody is told when another program replaces one", err))
 		return nil
 	}
 	w.tell = s.tellUncovered
@@ -112,16 +111,16 @@ func (s *Session) lateUncovered() error {
 	}
 }
 
-// newCoverWatch watches the folders of the covered files, and those above them.
-func newCoverWatch(covers []sandbox.Cover) (*coverWatch, error) {
+// newCoverWatch watches the folders of what is covered, and those above them.
+func newCoverWatch(covered []string) (*coverWatch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return nil, fmt.Errorf("watch masked files: %w", err)
+		return nil, fmt.Errorf("watch covered files: %w", err)
 	}
 	w := &coverWatch{events: os.NewFile(uintptr(fd), "inotify"), names: make(map[uint32][]string)}
-	for _, c := range covers {
-		if err := w.add(fd, c.Path); err != nil {
-			return nil, errors.Join(fmt.Errorf("watch masked files: %w", err), w.events.Close())
+	for _, path := range covered {
+		if err := w.add(fd, path); err != nil {
+			return nil, errors.Join(fmt.Errorf("watch covered files: %w", err), w.events.Close())
 		}
 	}
 	return w, nil

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
@@ -30,10 +29,10 @@ func TestP9ReplacedMaskedFileIsSeen(t *testing.T) {
 	if err := os.MkdirAll(name("above/folder"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var covers []sandbox.Cover
+	var covers []string
 	for _, n := range []string{"replaced", "removed", "moved", "written", "kept", "lost", "above/one", "above/folder/below"} {
 		put(n)
-		covers = append(covers, sandbox.Cover{Path: name(n)})
+		covers = append(covers, name(n))
 	}
 	w, err := newCoverWatch(covers)
 	if err != nil {
@@ -94,7 +93,8 @@ func TestP9UncoveredAtTheEndIsTold(t *testing.T) {
 	}
 	s.trail = &Trail{Log: log, Drops: s.dropsRecords, Closing: s.closing}
 	s.undo.push(log.Close)
-	if err := s.watchCovers(&policy.Session{}, []sandbox.Cover{{Path: key}}); err != nil {
+	spec := &policy.Session{Filesystem: policy.Filesystem{Hide: []string{key}}}
+	if err := s.watchCovers(spec, s.covered(spec, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(dir, dir+" aside"); err != nil {

@@ -151,9 +151,27 @@ func (s *Session) covers() ([]sandbox.Cover, error) {
 			cover.Files = append(cover.Files, sandbox.CoverFile{Name: f.Name, UID: int(f.UID), GID: int(f.GID), Mode: f.Mode, Content: f.Content})
 		}
 		all = append(all, cover)
-		if slices.ContainsFunc(written, func(dir string) bool { return c.Path == dir || strings.HasPrefix(c.Path, dir+"/") }) {
+		if isBelow(c.Path, written) {
 			s.config.Notify(fmt.Sprintf("%q holds credentials: the agent has a copy, and what it writes there is discarded", c.Path))
 		}
 	}
 	return all, nil
+}
+
+// covered are the places of the host's that the agent does not see, without
+// links: those that it has copies of, and those that the policy hides. What the
+// policy exposes it sees.
+func (s *Session) covered(spec *policy.Session, covers []sandbox.Cover) []string {
+	var all []string
+	for _, c := range covers {
+		all = append(all, c.Path)
+	}
+	for _, name := range s.absolute(spec.Filesystem.Hide) {
+		name = withoutLinks(name)
+		if _, err := os.Lstat(name); err == nil { // what is not there, init does not hide
+			all = append(all, name)
+		}
+	}
+	exposed := s.absolute(spec.Filesystem.Expose)
+	return slices.DeleteFunc(all, func(name string) bool { return isBelow(name, exposed) })
 }

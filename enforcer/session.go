@@ -81,7 +81,7 @@ type Session struct {
 
 	serving chan struct{} // closed when the agent executes
 	broken  chan error    // the proxy ended before the agent
-	// uncovered ends the session, too: a masked file is in sight.
+	// uncovered ends the session, too: a covered file is in sight.
 	uncovered chan error
 }
 
@@ -299,14 +299,11 @@ func (s *Session) launch(spec *policy.Session) error {
 		return err
 	}
 	s.tellCredentials(spec)
-	var covered []string
-	for _, c := range covers {
-		covered = append(covered, c.Path)
-	}
+	covered := s.covered(spec, covers)
 	if err := s.tellAtRest(covered); err != nil {
 		return err
 	}
-	if err := s.watchCovers(spec, covers); err != nil {
+	if err := s.watchCovers(spec, covered); err != nil {
 		return err
 	}
 	s.autorun = s.stampAutorun()

@@ -78,4 +78,8 @@ func TestP15StrictRefusesToStart(t *testing.T) {
 	if hits := rig.NewOracle(key).Bytes("output", r.Bytes()); len(hits) > 0 {
 		t.Error(hits)
 	}
+	hidden := strict + "filesystem: {hide: [config]}\n"
+	if r := l.world.Run(rig.Session{Policy: hidden, Args: []string{"ls", "config"}}); r.Exit != 0 || r.Stdout != "" || r.Stderr != "" {
+		t.Errorf("where it is hidden: %v", r)
+	}
 }

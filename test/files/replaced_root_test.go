@@ -50,37 +50,40 @@ func (l *loot) replace(name, text string, folder bool) {
 	}
 }
 
-// TestP9ReplacedMaskedFileIsTold: a masked file of a folder that is written for
-// real, replaced by a program outside, is named, and so is one below a folder
-// that is; a policy that allows no credential at rest ends the session. In the
-// overlay of the home it stays a copy, and nothing is said.
+// TestP9ReplacedMaskedFileIsTold: a masked or hidden file of a folder that is
+// written for real, replaced by a program outside, is named, and so is one below
+// a folder that is; a policy that allows no credential at rest ends the session.
+// In the overlay of the home it stays covered, and nothing is said.
 func TestP9ReplacedMaskedFileIsTold(t *testing.T) {
-	const name = ".codex/auth.json"
-	const read, strict = "filesystem: {home: read-only}\n", "strict: {key_at_rest: refuse}\n"
+	const masked, hidden = ".codex/auth.json", "work/.env"
+	const hide, read, strict = "filesystem: {hide: [.env]}\n", "filesystem: {home: read-only}\n", "strict: {key_at_rest: refuse}\n"
 	const hint = "\nphantom-ns: keep other programs from replacing it"
 	for kind, c := range map[string]struct {
-		policy, profile, says string
-		folder                bool
-		verdict               audit.Verdict // of the record; "": there is none
-		exit                  int
+		name, policy, profile, says string
+
+		folder  bool
+		verdict audit.Verdict // of the record; "": there is none
+		exit    int
 	}{
-		"told":          {"", "codex", `auth.json", or a folder above it, was moved or replaced, and the agent sees what stands there now`, false, audit.Allow, 0},
-		"strict":        {strict, "codex", `auth.json", or a folder above it, was moved or replaced: the copy that the agent sees no longer covers it` + hint, false, audit.Deny, 125},
-		"overlay":       {strict, "none", "", false, "", 0},
-		"folder":        {read, "none", `auth.json", or a folder above it, was moved or replaced, and the agent sees what stands there now`, true, audit.Allow, 0},
-		"folder strict": {read + strict, "none", `auth.json", or a folder above it, was moved or replaced: the copy that the agent sees no longer covers it` + hint, true, audit.Deny, 125},
+		"told":          {masked, "", "codex", `auth.json", or a folder above it, was moved or replaced, and the agent sees what stands there now`, false, audit.Allow, 0},
+		"strict":        {masked, strict, "codex", `auth.json", or a folder above it, was moved or replaced: it is no longer covered` + hint, false, audit.Deny, 125},
+		"overlay":       {masked, strict, "none", "", false, "", 0},
+		"folder":        {masked, read, "none", `auth.json", or a folder above it, was moved or replaced, and the agent sees what stands there now`, true, audit.Allow, 0},
+		"folder strict": {masked, read + strict, "none", `auth.json", or a folder above it, was moved or replaced: it is no longer covered` + hint, true, audit.Deny, 125},
+		"hidden":        {hidden, hide, "none", `.env", or a folder above it, was moved or replaced, and the agent sees what stands there now`, false, audit.Allow, 0},
+		"hidden strict": {hidden, hide + strict, "none", `.env", or a folder above it, was moved or replaced: it is no longer covered` + hint, false, audit.Deny, 125},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			l := newLoot(t)
-			l.put(name, `{"OPENAI_API_KEY": "@@"}`)
+			l.put(c.name, `{"OPENAI_API_KEY": "@@"}`)
 			ready := lineWatch{make(chan struct{})}
 			typed, types := io.Pipe()
 			p := l.world.Start(rig.Session{
 				Policy: "version: 1\n" + c.policy, Flags: []string{"--profile", c.profile}, Stdin: typed, Stdout: ready,
-				Args: []string{"sh", "-c", "cat ~/" + name + "; echo; read x; cat ~/" + name},
+				Args: []string{"sh", "-c", "cat ~/" + c.name + "; echo; read x; cat ~/" + c.name},
 			})
 			<-ready.seen
-			l.replace(name, `{"new": 1}`, c.folder)
+			l.replace(c.name, `{"new": 1}`, c.folder)
 			go func() { // the strict one does not read it
 				io.WriteString(types, "\n")
 				types.Close()
@@ -94,7 +97,7 @@ func TestP9ReplacedMaskedFileIsTold(t *testing.T) {
 			}
 			records := slices.DeleteFunc(l.world.Audit(), func(r audit.Record) bool { return r.Reason != audit.ReasonKeyAtRest })
 			if len(records) > 1 || (len(records) == 1) != (c.verdict != "") ||
-				len(records) == 1 && (records[0].Verdict != c.verdict || records[0].Path != rig.Home+"/"+name) {
+				len(records) == 1 && (records[0].Verdict != c.verdict || records[0].Path != rig.Home+"/"+c.name) {
 				t.Errorf("recorded %+v", records)
 			}
 			l.clean(r)
