@@ -36,20 +36,22 @@ var ErrFilterTaken = errors.New("another program filters this link first")
 // The link's clsact qdisc is made where there is none, and stays: it costs
 // nothing when it is empty, and nobody could tell whose it is.
 func AttachClsact(ifindex, ingress, egress int) error {
-	link, err := netlink.LinkByIndex(ifindex)
+	err := onLink(ifindex, func(handle *netlink.Handle, link netlink.Link) error {
+		if err := addClsact(handle, link); err != nil {
+			return err
+		}
+		for i, fd := range [...]int{ingress, egress} {
+			if fd < 0 {
+				continue
+			}
+			if err := attachFilter(handle, link, directions[i], fd); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("attach filters: find link %d: %w", ifindex, err)
-	}
-	if err := addClsact(link); err != nil {
-		return fmt.Errorf("attach filters to %q: %w", link.Attrs().Name, err)
-	}
-	for i, fd := range [...]int{ingress, egress} {
-		if fd < 0 {
-			continue
-		}
-		if err := attachFilter(link, directions[i], fd); err != nil {
-			return fmt.Errorf("attach filter to %q: %w", link.Attrs().Name, err)
-		}
+		return fmt.Errorf("attach filters: %w", err)
 	}
 	return nil
 }
@@ -57,25 +59,21 @@ func AttachClsact(ifindex, ingress, egress int) error {
 // DetachClsact removes what AttachClsact attached; nothing of others'. The link
 // may be gone, and there may be nothing.
 func DetachClsact(ifindex int) error {
-	link, err := netlink.LinkByIndex(ifindex)
-	if isGone(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("detach filters: find link %d: %w", ifindex, err)
-	}
-	var errs []error
-	for _, parent := range directions {
-		filters, err := listFilters(link, parent)
-		errs = append(errs, err)
-		for _, f := range filters {
-			if isOurs(f) {
-				errs = append(errs, netlink.FilterDel(f))
+	err := onLink(ifindex, func(handle *netlink.Handle, link netlink.Link) error {
+		var errs []error
+		for _, parent := range directions {
+			filters, err := listFilters(handle, link, parent)
+			errs = append(errs, err)
+			for _, f := range filters {
+				if isOurs(f) {
+					errs = append(errs, handle.FilterDel(f))
+				}
 			}
 		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("detach filters from %q: %w", link.Attrs().Name, err)
+		return errors.Join(errs...)
+	})
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("detach filters: %w", err)
 	}
 	return nil
 }
@@ -83,43 +81,50 @@ func DetachClsact(ifindex int) error {
 // CheckClsact tells whether both of a link's filters are there and are asked
 // first: ErrFilterGone, ErrFilterTaken.
 func CheckClsact(ifindex int) error {
-	link, err := netlink.LinkByIndex(ifindex)
-	if err != nil {
-		return fmt.Errorf("check filters: find link %d: %w", ifindex, err)
-	}
-	for _, parent := range directions {
-		if err := checkFilter(link, parent); err != nil {
-			return fmt.Errorf("check filters of %q: %w", link.Attrs().Name, err)
+	err := onLink(ifindex, func(handle *netlink.Handle, link netlink.Link) error {
+		for _, parent := range directions {
+			if err := checkFilter(handle, link, parent); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("check filters: %w", err)
 	}
 	return nil
 }
 
 // HasLink tells whether the caller's namespace has a link of that index.
 func HasLink(ifindex int) (bool, error) {
-	_, err := netlink.LinkByIndex(ifindex)
+	err := onLink(ifindex, func(*netlink.Handle, netlink.Link) error { return nil })
 	if isGone(err) {
 		return false, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("find link %d: %w", ifindex, err)
-	}
-	return true, nil
+	return err == nil, err
 }
 
 // SetDown stops a link of the caller's namespace. It may be gone.
 func SetDown(ifindex int) error {
-	link, err := netlink.LinkByIndex(ifindex)
-	if err == nil {
-		err = netlink.LinkSetDown(link)
-	}
-	if isGone(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("set link %d down: %w", ifindex, err)
+	err := onLink(ifindex, (*netlink.Handle).LinkSetDown)
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("set down: %w", err)
 	}
 	return nil
+}
+
+// onLink calls f with a link of the calling thread's namespace.
+func onLink(ifindex int, f func(*netlink.Handle, netlink.Link) error) error {
+	return routed(func(handle *netlink.Handle) error {
+		link, err := handle.LinkByIndex(ifindex)
+		if err != nil {
+			return fmt.Errorf("find link %d: %w", ifindex, err)
+		}
+		if err := f(handle, link); err != nil {
+			return fmt.Errorf("link %q: %w", link.Attrs().Name, err)
+		}
+		return nil
+	})
 }
 
 func isGone(err error) bool {
@@ -127,8 +132,8 @@ func isGone(err error) bool {
 	return errors.As(err, &gone) || errors.Is(err, unix.ENODEV)
 }
 
-func addClsact(link netlink.Link) error {
-	err := netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+func addClsact(handle *netlink.Handle, link netlink.Link) error {
+	err := handle.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
 	}})
 	if errors.Is(err, unix.EEXIST) {
@@ -140,8 +145,8 @@ func addClsact(link netlink.Link) error {
 	return nil
 }
 
-func attachFilter(link netlink.Link, parent uint32, fd int) error {
-	err := netlink.FilterReplace(&netlink.BpfFilter{
+func attachFilter(handle *netlink.Handle, link netlink.Link, parent uint32, fd int) error {
+	err := handle.FilterReplace(&netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: link.Attrs().Index, Parent: parent, Handle: clsactHandle,
 			Priority: clsactPriority, Protocol: unix.ETH_P_ALL,
@@ -151,11 +156,11 @@ func attachFilter(link netlink.Link, parent uint32, fd int) error {
 	if err != nil {
 		return err
 	}
-	return checkFilter(link, parent)
+	return checkFilter(handle, link, parent)
 }
 
-func checkFilter(link netlink.Link, parent uint32) error {
-	filters, err := listFilters(link, parent)
+func checkFilter(handle *netlink.Handle, link netlink.Link, parent uint32) error {
+	filters, err := listFilters(handle, link, parent)
 	switch {
 	case err != nil:
 		return err
@@ -167,8 +172,8 @@ func checkFilter(link netlink.Link, parent uint32) error {
 	return nil
 }
 
-func listFilters(link netlink.Link, parent uint32) ([]netlink.Filter, error) {
-	filters, err := netlink.FilterList(link, parent)
+func listFilters(handle *netlink.Handle, link netlink.Link, parent uint32) ([]netlink.Filter, error) {
+	filters, err := handle.FilterList(link, parent)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
 		return nil, nil // no such qdisc
 	}

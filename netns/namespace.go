@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
@@ -30,22 +29,19 @@ type Namespace struct {
 func New() (*Namespace, error) {
 	var ns *Namespace
 	err := away(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() error {
-		handle, err := openNetlink()
-		if err != nil {
-			return err
-		}
-		defer handle.Close()
-		ipv6, err := seal(handle)
-		if err != nil {
-			return err
-		}
-		file, err := os.Open(self)
-		if err != nil {
-			return fmt.Errorf("open namespace: %w", err)
-		}
-		ns = &Namespace{file: file}
-		ns.ipv6.Store(ipv6)
-		return nil
+		return routed(func(handle *netlink.Handle) error {
+			ipv6, err := seal(handle)
+			if err != nil {
+				return err
+			}
+			file, err := os.Open(self)
+			if err != nil {
+				return fmt.Errorf("open namespace: %w", err)
+			}
+			ns = &Namespace{file: file}
+			ns.ipv6.Store(ipv6)
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make network namespace: %w", err), ns.Close())
@@ -99,20 +95,6 @@ func (n *Namespace) Close() error {
 		return nil
 	}
 	return n.file.Close()
-}
-
-// openNetlink opens a socket for links and routes in the calling thread's
-// namespace. When bind(2) refuses it, for want of memory, netlink v1.3.1 closes
-// the descriptor and leaves a cleanup that closes its number again, when it may
-// be another file's: the process goes on without the collector then. It has
-// little left to do, or a supervisor that starts it anew.
-func openNetlink() (*netlink.Handle, error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		debug.SetGCPercent(-1)
-		return nil, fmt.Errorf("open netlink: %w", err)
-	}
-	return handle, nil
 }
 
 // away moves the calling thread into another namespace by leave, calls f there

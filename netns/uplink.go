@@ -3,7 +3,6 @@
 package netns
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -105,25 +104,4 @@ var fallback = map[string]bool{
 
 func isFallback(link netlink.Link) bool {
 	return fallback[link.Attrs().Name] && link.Attrs().RawFlags&unix.IFF_UP == 0
-}
-
-// dumps is how often a list is asked for that changed while it was read.
-const dumps = 10
-
-// routed calls f inside the namespace with a handle to its links and routes, and
-// again when a list of its changed meanwhile.
-func (n *Namespace) routed(f func(*netlink.Handle) error) error {
-	return n.Do(func() error {
-		handle, err := openNetlink()
-		if err != nil {
-			return err
-		}
-		defer handle.Close()
-		for range dumps {
-			if err = f(handle); !errors.Is(err, netlink.ErrDumpInterrupted) {
-				break
-			}
-		}
-		return err
-	})
 }
