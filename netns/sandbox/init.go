@@ -68,11 +68,9 @@ func runInit(steps []step) int {
 	debug.SetGCPercent(-1)
 	p := &pid1{control: controlFD, stage: StageStart, slave: -1}
 	if err := p.run(steps); err != nil {
-		e := stageError(p.stage, err)
-		if err := send(p.control, kindFailed, e.body(0)); err != nil {
+		if send(p.control, kindFailed, stageError(p.stage, err).body(0)) != nil {
 			return 1
 		}
-		return 0
 	}
 	return 0
 }

@@ -20,8 +20,8 @@ import (
 // Without Landlock, and before 5.19, the mounts and namespaces stand alone
 // (docs/KERNEL.md).
 
-// prepareRules makes the rules while init may still open everything. It comes
-// after the last mount.
+// prepareRules makes the rules while init may still open everything. Where the
+// agent may write they say after the last mount: grantWrites.
 func (p *pid1) prepareRules(v *view) (err error) {
 	rights := fence.Write | fence.Connect
 	if p.body.Spec.permits(PermitNestedSandbox) {

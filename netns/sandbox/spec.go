@@ -39,9 +39,9 @@ const (
 )
 
 // Config is what Start needs. Stdin, Stdout and Stderr become blocking where they
-// reach the agent as they are: regular files, pipes and /dev/null. A terminal
-// becomes one of the session's own; sockets and other devices become pipes; a
-// folder is refused.
+// reach the agent as they are: pipes and /dev/null. A terminal becomes one of the
+// session's own; regular files, sockets and other devices become pipes; a folder
+// is refused.
 type Config struct {
 	Cgroup     *os.File         // directory of the session's leaf in cgroup v2
 	Namespace  *netns.Namespace // the session's
