@@ -12,9 +12,11 @@ package sandbox
 //	    │  spec          + memfd                      │
 //	    ├──────────────────────────────────────────►  ┤ listen
 //	    │  listeners     + sockets                    │
+//	    ├  ◄──────────────────────────────────────────┤ mount
+//	    │  warning       any number                   │
 //	    ├  ◄──────────────────────────────────────────┤ wait
 //	    │  launch        + memfd                      │
-//	    ├──────────────────────────────────────────►  ┤ mount, trust
+//	    ├──────────────────────────────────────────►  ┤ cover, trust
 //	    │  warning       any number                   │
 //	    ├  ◄──────────────────────────────────────────┤ session
 //	    │  terminal      + pty master, if there is one│
