@@ -107,9 +107,7 @@ func (c *Child) Run(ctx context.Context, cfg ProgramConfig) (*Program, error) {
 	if err := c.programs.add(p); err != nil {
 		return nil, errors.Join(err, cfg.Streams.Close())
 	}
-	p.unwatch = context.AfterFunc(ctx, func() { p.Signal(unix.SIGKILL) })
-	if err := p.start(cfg); err != nil {
-		p.unwatch()
+	if err := p.start(ctx, cfg); err != nil {
 		c.programs.remove(p.number)
 		return nil, errors.Join(fmt.Errorf("sandbox: %w", err), p.attendant.End())
 	}
@@ -118,10 +116,12 @@ func (c *Child) Run(ctx context.Context, cfg ProgramConfig) (*Program, error) {
 }
 
 // start sends the program to init and waits for what comes of it.
-func (p *Program) start(cfg ProgramConfig) error {
+func (p *Program) start(ctx context.Context, cfg ProgramConfig) error {
 	if err := p.send(cfg); err != nil {
 		return err
 	}
+	// Behind the program in the socket: init signals nothing that it does not know.
+	p.unwatch = context.AfterFunc(ctx, func() { p.Signal(unix.SIGKILL) })
 	p.attendant.Begin()
 	message, open := <-p.heard
 	if !open {

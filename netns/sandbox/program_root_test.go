@@ -6,6 +6,7 @@ package sandbox
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -152,6 +153,24 @@ func TestProgramEndsWithTheAgent(t *testing.T) {
 	}
 	if _, err := r.runBeside(nil, nil, "true"); !errors.Is(err, ErrEnded) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// Who has left before the program began leaves none behind.
+func TestProgramIsCalledOff(t *testing.T) {
+	r := newRig(t)
+	r.idle()
+	ctx, left := context.WithCancel(t.Context())
+	left()
+	for range 20 { // which comes first is for the scheduler to say
+		console, err := OpenConsole(nil, nil, nil)
+		must(t, err)
+		p, err := r.child.Run(ctx, ProgramConfig{Argv: []string{"sleep", "1000"}, Env: r.launch.Env, Streams: console.Streams(), Attendant: console})
+		must(t, err)
+		if status, err := p.Wait(); status != (Status{Signal: unix.SIGKILL}) || err != nil {
+			t.Fatalf("ended with %+v, %v", status, err)
+		}
+		must(t, console.Close())
 	}
 }
 
