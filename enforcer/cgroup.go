@@ -25,10 +25,11 @@ const cgroupParent = "phantom-ns"
 // ErrNoCgroup2 is returned when no cgroup v2 hierarchy is mounted.
 var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
 
-// Cgroup2Root finds the cgroup v2 mount, ErrNoCgroup2 where there is none. Hybrid hosts mount it beside the v1
-// controllers (often /sys/fs/cgroup/unified), so it is looked up and never
-// assumed. Only a mount of the root of this process's hierarchy counts, which
-// in a container with a cgroup namespace is the container's own.
+// Cgroup2Root finds the cgroup v2 mount, ErrNoCgroup2 where there is none.
+// Hybrid hosts mount it beside the v1 controllers (often
+// /sys/fs/cgroup/unified), so it is looked up and never assumed. Only a mount of
+// the root of this process's hierarchy counts, which in a container with a
+// cgroup namespace is the container's own.
 func Cgroup2Root() (string, error) {
 	return findCgroup2(func(root, _ string) bool { return root == "/" })
 }

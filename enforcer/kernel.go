@@ -15,14 +15,16 @@ const floorMajor, floorMinor = 5, 10
 // ErrKernelFloor is returned on kernels older than the floor.
 var ErrKernelFloor = errors.New("kernel is too old")
 
-// checkKernel refuses kernels below the floor by their release, before any
-// feature is tried: a feature that happens to load there was never proved.
-func checkKernel() error {
+// Kernel returns the release of the kernel, and [ErrKernelFloor] below the
+// floor. It is asked before any feature is tried: one that happens to load there
+// was never proved.
+func Kernel() (release string, err error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		return fmt.Errorf("check kernel: %w", err)
+		return "", fmt.Errorf("check kernel: %w", err)
 	}
-	return checkRelease(unix.ByteSliceToString(uts.Release[:]))
+	release = unix.ByteSliceToString(uts.Release[:])
+	return release, checkRelease(release)
 }
 
 func checkRelease(release string) error {

@@ -2,26 +2,7 @@
 
 package enforcer
 
-import (
-	"errors"
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
-
-// Kernel returns the release of the kernel, and [ErrKernelFloor] below the
-// floor.
-func Kernel() (release string, err error) {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return "", fmt.Errorf("check kernel: %w", err)
-	}
-	release = unix.ByteSliceToString(uts.Release[:])
-	return release, checkRelease(release)
-}
-
-// Cgroup2 returns where the cgroup v2 hierarchy is mounted, or [ErrNoCgroup2].
-func Cgroup2() (string, error) { return Cgroup2Root() }
+import "errors"
 
 // AgentPath is the PATH that the agent gets of its caller's.
 func AgentPath(caller map[string]string) string { return agentPath(caller["PATH"]) }

@@ -106,7 +106,7 @@ func newSession(config Config) *Session {
 // The programs are attached before the first process is cloned into the
 // cgroup, and the proxy serves before init may execute anything.
 func Start(ctx context.Context, config Config) (*Session, error) {
-	if err := checkKernel(); err != nil {
+	if _, err := Kernel(); err != nil {
 		return nil, err
 	}
 	if swept, err := Sweep(); err != nil {

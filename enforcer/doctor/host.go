@@ -44,7 +44,7 @@ func (x *examination) kernel() {
 }
 
 func (x *examination) cgroup() {
-	path, err := enforcer.Cgroup2()
+	path, err := enforcer.Cgroup2Root()
 	if err != nil {
 		x.fail("cgroup", "", err)
 		return
