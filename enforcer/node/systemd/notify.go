@@ -34,9 +34,6 @@ func Connect(getenv func(string) string) (*Manager, error) {
 // Ready says that the service serves; status is for people.
 func (m *Manager) Ready(status string) error { return m.notify("READY=1", "STATUS="+line(status)) }
 
-// Status says for people how it is.
-func (m *Manager) Status(status string) error { return m.notify("STATUS=" + line(status)) }
-
 // Stopping says that the service is on its way out.
 func (m *Manager) Stopping() error { return m.notify("STOPPING=1") }
 

@@ -59,7 +59,6 @@ func TestTheManagerIsTold(t *testing.T) {
 	defer m.Close()
 	for want, tell := range map[string]func() error{
 		"READY=1\nSTATUS=two lines MAINPID=1": func() error { return m.Ready("two lines\nMAINPID=1") },
-		"STATUS=well":                         func() error { return m.Status("well") },
 		"STOPPING=1":                          m.Stopping,
 		"FDSTOREREMOVE=1\nFDNAME=a":           func() error { return m.Forget("a") },
 	} {
@@ -119,7 +118,7 @@ func TestWithoutAManagerNothingIsDone(t *testing.T) {
 	if m != nil || err != nil {
 		t.Fatal(m, err)
 	}
-	if err := errors.Join(m.Ready(""), m.Status(""), m.Stopping(), m.Reloading(), m.Store("x", os.Stdin), m.Forget("x"), m.Close()); err != nil {
+	if err := errors.Join(m.Ready(""), m.Stopping(), m.Reloading(), m.Store("x", os.Stdin), m.Forget("x"), m.Close()); err != nil {
 		t.Error(err)
 	}
 	if files, err := Inherited(none); files != nil || err != nil {
