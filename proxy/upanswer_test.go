@@ -74,6 +74,33 @@ func TestH8UnsolicitedAnswers(t *testing.T) {
 	}
 }
 
+// TestH8ConnectionsAreNotKept: where the upstream waits for a body still, or
+// closes as HTTP/1.0 does, the next request goes over another connection.
+func TestH8ConnectionsAreNotKept(t *testing.T) {
+	head := "POST / HTTP/1.1\r\nHost: " + apiHost + "\r\nAuthorization: Bearer " + placeholder + "\r\n"
+	for name, c := range map[string]struct {
+		request, answer string
+		early           bool
+	}{
+		"body not asked for": {head + "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n", okAnswer, true},
+		"body under way":     {head + "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n", okAnswer, true},
+		"HTTP/1.0":           {head + "Content-Length: 4\r\n\r\nbody", strings.Replace(okAnswer, "1.1", "1.0", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, up, _ := newWorld(t)
+			up.early, up.respond = c.early, func(*http.Request) string { return c.answer }
+			for range 2 {
+				if resp, body := r.raw(apiHost, c.request); resp.StatusCode != 200 || body != "ok" {
+					t.Errorf("%d %q", resp.StatusCode, body)
+				}
+			}
+			if up.connections() != 2 {
+				t.Errorf("%d connections for two requests", up.connections())
+			}
+		})
+	}
+}
+
 // TestH8ConnectionsAreKept: without them a pool of our own would cost a
 // handshake a request.
 func TestH8ConnectionsAreKept(t *testing.T) {

@@ -25,6 +25,7 @@ type recorder struct {
 	respond  func(*http.Request) string
 	echo     bool   // WebSocket frames, after the answer
 	after    string // written behind each answer, by itself
+	early    bool   // the answer comes for the head; no body is read
 
 	mu       sync.Mutex
 	bytes    bytes.Buffer
@@ -113,11 +114,13 @@ func (r *recorder) serveConn(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			return
+		if !r.early {
+			body, err := io.ReadAll(req.Body)
+			if err != nil {
+				return
+			}
+			req.Body = io.NopCloser(bytes.NewReader(body))
 		}
-		req.Body = io.NopCloser(bytes.NewReader(body))
 		r.mu.Lock()
 		r.requests = append(r.requests, req)
 		respond, echo := r.respond, r.echo
