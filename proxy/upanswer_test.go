@@ -101,6 +101,40 @@ func TestH8ConnectionsAreNotKept(t *testing.T) {
 	}
 }
 
+// TestH2SentAgain: on a connection that was idle, and that the upstream ends
+// without an answer, only what may be done twice is sent again, whole.
+func TestH2SentAgain(t *testing.T) {
+	for _, c := range []struct {
+		method, key string
+		status      int
+	}{{"GET", "", 200}, {"DELETE", "", 502}, {"POST", "", 502}, {"POST", "once", 200}} {
+		r, up, _ := newWorld(t)
+		client := r.client(false)
+		header := asHolder
+		if c.key != "" {
+			header = http.Header{"Authorization": asHolder["Authorization"], "Idempotency-Key": {c.key}}
+		}
+		up.respond = func(*http.Request) string {
+			if up.count() == 2 {
+				return ""
+			}
+			return okAnswer
+		}
+		r.do(client, call{url: "https://" + apiHost + "/", header: asHolder})
+		resp, body := r.do(client, call{method: c.method, body: "body", url: "https://" + apiHost + "/", header: header})
+		sent := 2
+		if c.status == 200 {
+			sent = 3
+		}
+		if resp.StatusCode != c.status || up.count() != sent {
+			t.Errorf("%s %s: %d %q, %d requests", c.method, c.key, resp.StatusCode, body, up.count())
+		}
+		if got, _ := io.ReadAll(up.last(t).Body); string(got) != "body" {
+			t.Errorf("%s %s: the last has %q", c.method, c.key, got)
+		}
+	}
+}
+
 // TestH8ConnectionsAreKept: without them a pool of our own would cost a
 // handshake a request.
 func TestH8ConnectionsAreKept(t *testing.T) {
@@ -134,7 +168,7 @@ func TestChunksOfAnswers(t *testing.T) {
 	if rest, _ := io.ReadAll(br); string(rest) != "next" {
 		t.Errorf("rest %q", rest)
 	}
-	for _, bad := range []string{";x\r\nabc\r\n", "0x3\r\nabc\r\n", "3 3\r\nabc\r\n", "3\r\nabcd\r\n", "3\nabc\r\n"} {
+	for _, bad := range []string{"10000000000000000\r\n\r\n", ";x\r\nabc\r\n", "0x3\r\nabc\r\n", "3 3\r\nabc\r\n", "3\r\nabcd\r\n", "3\nabc\r\n"} {
 		if got, err := io.ReadAll(&chunkReader{br: bufio.NewReader(strings.NewReader(bad)), answer: true}); err == nil {
 			t.Errorf("%q: %q", bad, got)
 		}

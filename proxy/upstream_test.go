@@ -19,7 +19,7 @@ import (
 )
 
 // recorder is an upstream that keeps every byte it is sent and answers each
-// request with respond, or 200 and "ok".
+// request with respond, or 200 and "ok". An empty answer ends the connection.
 type recorder struct {
 	listener net.Listener
 	respond  func(*http.Request) string
@@ -129,7 +129,7 @@ func (r *recorder) serveConn(conn net.Conn) {
 		if respond != nil {
 			answer = respond(req)
 		}
-		if _, err := io.WriteString(conn, answer); err != nil || strings.Contains(answer, "Connection: close") {
+		if _, err := io.WriteString(conn, answer); err != nil || answer == "" || strings.Contains(answer, "Connection: close") {
 			return
 		}
 		if echo {
