@@ -161,7 +161,7 @@ func (l *h1) body(x *exchange, w *h1Writer) {
 	} else {
 		src = &lengthReader{br: l.br, n: x.length}
 	}
-	x.body = newRequestBody(src, x.length)
+	x.body = newRequestBody(src)
 	if x.length == 0 {
 		eof := io.EOF
 		x.body.outcome.Store(&eof)

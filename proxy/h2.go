@@ -106,7 +106,7 @@ func (h h2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		conn: h.conn, proto: "h2", scheme: "https",
 		method: r.Method, target: r.RequestURI, authority: r.Host,
 		header: r.Header, length: r.ContentLength,
-		body: newRequestBody(r.Body, r.ContentLength),
+		body: newRequestBody(r.Body),
 	}
 	x.body.interrupt = func() { r.Body.Close() }
 	if x.length == 0 {

@@ -38,9 +38,8 @@ type requestBody struct {
 	replay   bool   // kept is complete
 }
 
-// newRequestBody takes length bytes of src; -1: nobody knows how many.
-func newRequestBody(src io.Reader, length int64) *requestBody {
-	return &requestBody{src: src, replay: length <= maxReplay}
+func newRequestBody(src io.Reader) *requestBody {
+	return &requestBody{src: src, replay: true}
 }
 
 // attempt returns the body for the first try.
