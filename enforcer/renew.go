@@ -25,7 +25,7 @@ var ErrNotReloaded = errors.New("the session goes on as it was")
 
 // Reload reads the policy again, with the checks of the start, fetches every
 // credential again, and lets the proxy go over to both in one step: see
-// [proxy.Server.Reload]. What the running session cannot do is refused
+// [proxy.Group.Reload]. What the running session cannot do is refused
 // ([policy.Session.CheckReload]). After an error the session is as it was.
 func (s *supply) Reload() error {
 	s.renewing.Lock()

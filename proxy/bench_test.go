@@ -199,10 +199,8 @@ func firstToken(b *testing.B, client *http.Client, arrived chan<- struct{}) time
 // which are counted too.
 func BenchmarkIdle(b *testing.B) {
 	const count = 10_000
-	r, _, _ := newWorldWith(b, func(c *Config) {
-		c.Limits.Connections = count + 1
-		c.Origin = func(net.Conn) (Origin, error) { return Origin{Dst: netip.AddrPortFrom(synthetic(apiHost), 443)}, nil }
-	})
+	r, _, _ := newWorldWith(b, func(c *Config) { c.Limits.Connections = count + 1 })
+	r.server.origin = func(net.Conn) (Origin, error) { return Origin{Dst: netip.AddrPortFrom(synthetic(apiHost), 443)}, nil }
 	for range b.N {
 		agents := make([]*tls.Conn, count)
 		before := resident()

@@ -128,12 +128,12 @@ func TestC12RemovedWithWhatItWasTradedInFor(t *testing.T) {
 		resp, _ := r.do(client, call{url: "https://" + apiHost + "/v1/me", header: header})
 		return resp.StatusCode
 	}
-	r.server.Revoke([]string{"github", "open"})
+	r.server.group.Revoke([]string{"github", "open"})
 	if status := use(one("Authorization", "Bearer "+access)); status != 200 {
 		t.Errorf("after others were removed: %d", status)
 	}
 	before := up.count()
-	r.server.Revoke([]string{"openai"})
+	r.server.group.Revoke([]string{"openai"})
 	// Whoever had the token gets itself another one, as after its end.
 	itself, token := use(asHolder), use(one("Authorization", "Bearer "+access))
 	if itself != 502 || token != 401 || up.count() != before {

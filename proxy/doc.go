@@ -25,6 +25,5 @@
 //     id is in the refusal that the agent reads;
 //   - no connection, pool, ticket or cache is shared between two Servers.
 //
-// It needs no privilege: listeners, origin lookup and dialling are given to
-// [New].
+// It needs no privilege: listeners and origin lookup are given to it.
 package proxy

@@ -46,14 +46,6 @@ func (s *Server) change(rules Rules, credentials *swap.Set) (old, next *generati
 	return old, next
 }
 
-// Reload is [Group.Reload] for the server's group.
-func (s *Server) Reload(rules Rules, credentials *swap.Set, fresh map[string]Fresh) error {
-	return s.group.Reload(rules, credentials, fresh)
-}
-
-// Rotate is [Group.Rotate] for the server's group.
-func (s *Server) Rotate(fresh map[string]Fresh) error { return s.group.Rotate(fresh) }
-
 // setFresh returns the cells whose value is another one now.
 func setFresh(credentials *swap.Set, fresh map[string]Fresh) (replaced []*secret.Cell) {
 	for _, c := range credentials.Credentials() {
@@ -92,9 +84,6 @@ func unbinds(before, after *swap.Set) bool {
 // Fresh is a credential's next value. Of one that is made when it is needed it
 // is what it is made from from now on, or no value where its maker knows.
 type Fresh = secret.Fresh
-
-// Rules are the rules that requests are judged by now.
-func (s *Server) Rules() Rules { return s.current.Load().rules }
 
 // open are the connections of the agent.
 func (s *Server) open() []*agentConn {

@@ -28,7 +28,7 @@ func (r *rig) rotate(t *testing.T, text string) {
 	t.Helper()
 	value, err := secret.New([]byte(text))
 	if err == nil {
-		err = r.server.Rotate(map[string]Fresh{"openai": {Value: value}})
+		err = r.server.group.Rotate(map[string]Fresh{"openai": {Value: value}})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func (r *rig) reload(t *testing.T, session *policy.Session) {
 	}
 	rules, err := policy.Compile(session)
 	if err == nil {
-		err = r.server.Reload(rules, swap.New(credentials), nil)
+		err = r.server.group.Reload(rules, swap.New(credentials), nil)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestRotateIsWholeOrNotAtAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer good.Wipe()
-	if err := r.server.Rotate(map[string]Fresh{"openai": {Value: good}, "nobody": {Value: good}}); err == nil {
+	if err := r.server.group.Rotate(map[string]Fresh{"openai": {Value: good}, "nobody": {Value: good}}); err == nil {
 		t.Error("a credential that the session does not have was rotated")
 	}
 	if resp, _ := r.raw(apiHost, request(apiHost)); resp.StatusCode != 200 {

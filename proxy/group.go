@@ -22,7 +22,7 @@ import (
 // that a request leaves behind: connections, TLS tickets, cookies, captured
 // credentials and names are each server's own.
 type Group struct {
-	config    Config          // less what is a session's
+	config    Config
 	scrubber  *scrub.Scrubber // the parent of those of the servers
 	forgetter forgetter
 	ctx       context.Context // ended by Close
@@ -39,14 +39,15 @@ type Group struct {
 
 // Session is what a [Server] has of its own. No field may be nil, but for Share.
 type Session struct {
-	Names  Names
-	Sink   audit.Sink
+	Names Names
+	Sink  audit.Sink
+	// Origin says where the agent meant to connect; [KernelOrigin] in a
+	// session, something injected in tests.
 	Origin func(net.Conn) (Origin, error)
 	Share  *Share // of what the process can serve at once; nil: the session's limits alone count
 }
 
-// NewGroup makes a Group without servers. Names, Sink and Origin of config are
-// not looked at: they are each session's.
+// NewGroup makes a Group without servers.
 func NewGroup(config Config) (*Group, error) {
 	if err := config.check(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)

@@ -215,18 +215,30 @@ func newRig(t testing.TB, session *policy.Session, world *ca.Authority, change f
 		t.Fatal(err)
 	}
 	config := Config{
-		Rules: rules, Names: fakeNames{}, CA: r.session, Roots: pool(world),
-		Credentials: swap.New(credentials(t, session)), Sink: r.sink, Origin: injectedOrigin,
+		Rules: rules, CA: r.session, Roots: pool(world), Credentials: swap.New(credentials(t, session)),
 		Limits: session.Limits, Logger: testLogger(r.logs),
 	}
 	if change != nil {
 		change(&config)
 	}
-	if r.server, err = New(config); err != nil {
-		t.Fatal(err)
-	}
+	r.server = newServer(t, config, r.sink, injectedOrigin)
+	t.Cleanup(func() { r.server.group.Close() })
 	r.begin()
 	return r
+}
+
+// newServer makes the only server of a group.
+func newServer(t testing.TB, config Config, sink audit.Sink, origin func(net.Conn) (Origin, error)) *Server {
+	t.Helper()
+	g, err := NewGroup(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := g.NewServer(Session{Names: fakeNames{}, Sink: sink, Origin: origin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // begin serves until the test ends.

@@ -36,13 +36,7 @@ func newSlow(t *testing.T, dst netip.AddrPort) *slow {
 		t.Fatal(err)
 	}
 	s := &slow{sink: newRecords(), upstream: make(chan net.Conn, 1)}
-	s.server, err = New(Config{
-		Rules: rules, Names: fakeNames{}, CA: newAuthority(t), Sink: s.sink,
-		Origin: func(net.Conn) (Origin, error) { return Origin{Dst: dst}, nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.server = newServer(t, Config{Rules: rules, CA: newAuthority(t)}, s.sink, func(net.Conn) (Origin, error) { return Origin{Dst: dst}, nil })
 	s.server.current.Load().upstream.common.dial = func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		s.upstream <- far
@@ -75,7 +69,7 @@ func TestD1SlowHandshake(t *testing.T) {
 					t.Errorf("held for %v", waited)
 				}
 				agent.Close()
-				s.server.Close()
+				s.server.group.Close()
 				if rec := s.sink.last(1); rec.Reason != audit.ReasonHandshake {
 					t.Errorf("record %+v", rec)
 				}
@@ -106,7 +100,7 @@ func TestD1SlowBody(t *testing.T) {
 					t.Errorf("upstream got %q", arrived)
 				}
 				agent.Close()
-				s.server.Close()
+				s.server.group.Close()
 				if rec := s.sink.last(1); rec.Reason != audit.ReasonTimeout {
 					t.Errorf("record %+v", rec)
 				}
@@ -133,7 +127,7 @@ func TestD1SlowRead(t *testing.T) {
 			t.Errorf("held for %v", waited)
 		}
 		agent.Close()
-		s.server.Close()
+		s.server.group.Close()
 	})
 }
 
@@ -191,7 +185,7 @@ func TestD1StalledUpstream(t *testing.T) {
 					t.Errorf("%v: %q", waited, text)
 				}
 				agent.Close()
-				s.server.Close()
+				s.server.group.Close()
 			})
 		})
 	}

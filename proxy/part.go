@@ -28,9 +28,6 @@ func (g *Group) Revoke(names []string) {
 	}
 }
 
-// Revoke is [Group.Revoke] for the server's group.
-func (s *Server) Revoke(names []string) { s.group.Revoke(names) }
-
 // revoke returns the cells that have no value any more.
 func revoke(credentials *swap.Set, names []string) (gone []*secret.Cell) {
 	for _, c := range credentials.Credentials() {

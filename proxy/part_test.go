@@ -74,7 +74,7 @@ func (s *socket) rest(t *testing.T) string {
 func TestC12WebSocketEndsWithItsCredential(t *testing.T) {
 	for name, replace := range map[string]func(*testing.T, *rig){
 		"replaced": func(t *testing.T, r *rig) { r.rotate(t, rotated) },
-		"removed":  func(_ *testing.T, r *rig) { r.server.Revoke([]string{"openai"}) },
+		"removed":  func(_ *testing.T, r *rig) { r.server.group.Revoke([]string{"openai"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, up, _ := newWorld(t)
@@ -102,13 +102,13 @@ func TestC12WebSocketOutlivesWhatItDidNotCarry(t *testing.T) {
 	s.echo(t)
 	value, err := secret.New([]byte("ghp_another-0123456789012345678901"))
 	if err == nil {
-		err = r.server.Rotate(map[string]Fresh{"github": {Value: value}})
+		err = r.server.group.Rotate(map[string]Fresh{"github": {Value: value}})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.echo(t)
-	r.server.Revoke([]string{"github"})
+	r.server.group.Revoke([]string{"github"})
 	s.echo(t)
 	r.rotate(t, rotated)
 	if got := s.rest(t); got != restartDown {

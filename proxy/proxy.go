@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -50,22 +49,17 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Config is what a Server is made of. Fields without a word about nil are
+// Config is what a [Group] is made of. Fields without a word about nil are
 // required.
 type Config struct {
 	Rules       Rules
-	Names       Names
 	CA          Authority
 	Roots       *x509.CertPool // of upstreams; nil: the system's
 	Credentials *swap.Set      // nil: none
-	Sink        audit.Sink
-	// Origin says where the agent meant to connect; [KernelOrigin] in a
-	// session, something injected in tests.
-	Origin   func(net.Conn) (Origin, error)
-	Limits   policy.Limits // zero fields take this package's defaults
-	Logger   *slog.Logger  // for operators; nil: discarded
-	Resolver Resolver      // nil: the Go resolver of the process
-	Via      *Via          // the network's own proxy; nil: none
+	Limits      policy.Limits  // zero fields take this package's defaults
+	Logger      *slog.Logger   // for operators; nil: discarded
+	Resolver    Resolver       // nil: the Go resolver of the process
+	Via         *Via           // the network's own proxy; nil: none
 	// Keep stores a login that was made in the session, by the credential's name,
 	// before the agent is told of it; nil: there is none.
 	Keep func(ctx context.Context, name string, login mint.Login) error
@@ -74,7 +68,7 @@ type Config struct {
 	OwnAddresses func() ([]netip.Addr, error)
 }
 
-// Defaults of [policy.Limits], the same as interface.md states.
+// Defaults of [policy.Limits], as phantom-ns-policy(5) states them.
 const (
 	defaultConnections = 512
 	defaultStreams     = 100
@@ -84,7 +78,6 @@ const (
 // serve several listeners.
 type Server struct {
 	group  *Group
-	alone  bool // the group is this server's own
 	names  Names
 	ca     Authority
 	sink   audit.Sink
@@ -116,25 +109,6 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*agentConn]struct{}
 	wg        sync.WaitGroup
-}
-
-// New makes a Server that is the only one of its [Group]; nothing runs until
-// [Server.Serve].
-func New(config Config) (*Server, error) {
-	session := Session{Names: config.Names, Sink: config.Sink, Origin: config.Origin}
-	if err := session.check(); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
-	}
-	g, err := NewGroup(config)
-	if err != nil {
-		return nil, err
-	}
-	s, err := g.NewServer(session)
-	if err != nil {
-		return nil, errors.Join(err, g.Close())
-	}
-	s.alone = true
-	return s, nil
 }
 
 func (c *Config) check() error {
@@ -196,8 +170,5 @@ func (s *Server) Close() error {
 		s.group.forgetter.begin()
 	}
 	s.scrubber.Wipe()
-	if s.alone {
-		errs = append(errs, s.group.Close())
-	}
 	return errors.Join(errs...)
 }

@@ -217,7 +217,7 @@ func TestD1SlowHead(t *testing.T) {
 					t.Errorf("ended after %v with %q", waited, rest)
 				}
 				client.Close()
-				s.Close()
+				s.group.Close()
 				list := sink.wait(c.records)
 				if len(list) != c.records || c.records == 1 && list[0].Reason != audit.ReasonTimeout {
 					t.Errorf("records %+v", list)
@@ -248,14 +248,7 @@ func newPlainServer(t *testing.T, sink *records) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{
-		Rules: rules, Names: fakeNames{}, CA: newAuthority(t), Sink: sink,
-		Origin: func(net.Conn) (Origin, error) {
-			return Origin{Dst: netip.AddrPortFrom(synthetic(plainHost), 80)}, nil
-		},
+	return newServer(t, Config{Rules: rules, CA: newAuthority(t)}, sink, func(net.Conn) (Origin, error) {
+		return Origin{Dst: netip.AddrPortFrom(synthetic(plainHost), 80)}, nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }

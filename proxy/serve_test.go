@@ -205,7 +205,11 @@ func TestIdleGoroutines(t *testing.T) {
 }
 
 func TestNewWantsAll(t *testing.T) {
-	if _, err := New(Config{}); err == nil {
+	if _, err := NewGroup(Config{}); err == nil {
 		t.Error("an empty config was taken")
+	}
+	r, _, _ := newWorld(t)
+	if _, err := r.server.group.NewServer(Session{}); err == nil {
+		t.Error("an empty session was taken")
 	}
 }

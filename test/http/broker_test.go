@@ -77,9 +77,13 @@ func newBroker(t testing.TB) *broker {
 	world, roots := newAuthority(t)
 	b := &broker{up: newRecorder(t, host, world), served: make(chan error, 1)}
 	rules, credentials := rulesFor(t, b.up.listener.Addr().String())
-	var err error
-	b.server, err = proxy.New(proxy.Config{
-		Rules: rules, Names: oneName{}, CA: session, Roots: roots, Credentials: credentials, Sink: &b.records,
+	group, err := proxy.NewGroup(proxy.Config{Rules: rules, CA: session, Roots: roots, Credentials: credentials})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { group.Close() })
+	b.server, err = group.NewServer(proxy.Session{
+		Names: oneName{}, Sink: &b.records,
 		Origin: func(net.Conn) (proxy.Origin, error) {
 			return proxy.Origin{Dst: netip.AddrPortFrom(address, 443), PID: 42, UID: 1000, Comm: "agent"}, nil
 		},
@@ -94,7 +98,6 @@ func newBroker(t testing.TB) *broker {
 	b.port = l.Addr().String()
 	b.client = &tls.Config{ServerName: host, RootCAs: trust, NextProtos: []string{"http/1.1"}}
 	go func() { b.served <- b.server.Serve(l) }()
-	t.Cleanup(func() { b.server.Close() })
 	return b
 }
 
