@@ -391,6 +391,3 @@ func (s *Session) Close() error {
 	s.sumUp()
 	return err
 }
-
-// ID names the session in state, cgroup and audit.
-func (s *Session) ID() string { return s.id }

@@ -86,56 +86,6 @@ func (n *Namespace) Unfence() error {
 	return nil
 }
 
-// Count is what a rule of the fence has seen.
-type Count struct{ Packets, Bytes uint64 }
-
-// FenceCounters are what the fence has seen since it was made.
-type FenceCounters struct {
-	Replies     Count // of flows begun outside
-	Neighbours  Count // neighbour discovery
-	Questions   Count // flows to port 53 that went to the stub
-	RefusedTCP  Count
-	RefusedUDP  Count
-	RefusedICMP Count
-	Refused     Count // of other protocols
-	Forwarded   Count // for others, dropped
-	Diverted    Count // rewritten after they were judged, dropped
-}
-
-// FenceCounters reads the counters.
-func (n *Namespace) FenceCounters() (FenceCounters, error) {
-	var all FenceCounters
-	err := n.filtered(func(conn *nftables.Conn) error {
-		objects, err := conn.GetObjects(fenceTable)
-		if err != nil {
-			return err
-		}
-		slots := all.slots()
-		for _, o := range objects {
-			if c, ok := o.(*nftables.CounterObj); ok && slots[c.Name] != nil {
-				*slots[c.Name] = Count{c.Packets, c.Bytes}
-				delete(slots, c.Name)
-			}
-		}
-		if len(slots) > 0 {
-			return fmt.Errorf("%d counters are missing: %w", len(slots), ErrFenceChanged)
-		}
-		return nil
-	})
-	if err != nil {
-		return FenceCounters{}, fmt.Errorf("read counters of fence: %w", err)
-	}
-	return all, nil
-}
-
-func (c *FenceCounters) slots() map[string]*Count {
-	return map[string]*Count{
-		countReplies: &c.Replies, countNeighbours: &c.Neighbours, countQuestions: &c.Questions,
-		countTCP: &c.RefusedTCP, countUDP: &c.RefusedUDP, countICMP: &c.RefusedICMP, countOther: &c.Refused,
-		countForwarded: &c.Forwarded, countDiverted: &c.Diverted,
-	}
-}
-
 // filtered calls f with a connection to the namespace's tables.
 func (n *Namespace) filtered(f func(*nftables.Conn) error) error {
 	return n.filteredRaw(func(conn *nftables.Conn, _ *netlink.Conn) error { return f(conn) })

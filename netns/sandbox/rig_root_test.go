@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -252,6 +251,3 @@ func runTestAgent(name string) int {
 	}
 	return 0
 }
-
-// ended is how a status reads in tables.
-func ended(code int, signal syscall.Signal) Status { return Status{Code: code, Signal: signal} }

@@ -15,7 +15,7 @@ import (
 // File is an open log, of one session or of several. Where it is moved away it
 // is followed by the one that takes its place.
 type File struct {
-	path string // empty: what was given is written, wherever it is
+	path string
 
 	mu   sync.Mutex
 	file *os.File // nil: closed
@@ -39,31 +39,14 @@ func openFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
-	if err := checkFile(file); err != nil {
-		return nil, errors.Join(err, file.Close())
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%q is not a regular file", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", errors.Join(err, file.Close()))
 	}
 	return file, nil
-}
-
-func checkFile(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("open audit log: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("open audit log: %q is not a regular file", file.Name())
-	}
-	err = control(file, func(fd int) error {
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-		if err == nil && (flags&unix.O_APPEND == 0 || flags&unix.O_ACCMODE != unix.O_RDWR) {
-			err = fmt.Errorf("%q is not open for reading and appending", file.Name())
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("open audit log: %w", err)
-	}
-	return nil
 }
 
 // Log returns the log of one session in the file. It holds no descriptor.
@@ -75,9 +58,6 @@ func (f *File) Log(session string) *Log {
 // log was moved away; the chains of the sessions go on in it. It is asked before
 // each write, which costs a microsecond, and so needs nobody to tell.
 func (f *File) follow() error {
-	if f.path == "" {
-		return nil
-	}
 	moved, err := f.moved()
 	if err != nil || !moved {
 		return err

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 )
@@ -35,15 +34,6 @@ func Open(path, session string) (*Log, error) {
 	log := file.Log(session)
 	log.owned = true
 	return log, nil
-}
-
-// New returns a Log that owns file, which must be a regular file opened for
-// reading and appending.
-func New(file *os.File, session string) (*Log, error) {
-	if err := checkFile(file); err != nil {
-		return nil, err
-	}
-	return &Log{session: session, now: time.Now, file: &File{file: file}, owned: true}, nil
 }
 
 // ErrRecord is wrapped by [Log.Write] when a record is outside the closed

@@ -5,7 +5,6 @@
 package files
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,10 +39,6 @@ func (l *loot) clean(r rig.Result) {
 	if hits := rig.NewOracle(l.oracle...).Bytes("output", r.Bytes()); len(hits) > 0 {
 		l.Errorf("the agent saw %v\n%v", hits, r)
 	}
-}
-
-func basic(user, key string) string {
-	return base64.StdEncoding.EncodeToString([]byte(user + ":" + key))
 }
 
 // TestP9CredentialFilesAreMasked reads every kind of credential file by every

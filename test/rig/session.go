@@ -58,12 +58,6 @@ type Result struct {
 // sudoPath is the PATH of Debian's sudo (secure_path in sudoers).
 const sudoPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Run runs one session in a world of its own.
-func Run(t testing.TB, s Session) Result {
-	t.Helper()
-	return New(t).Run(s)
-}
-
 // Run runs one session to its end.
 func (w *World) Run(s Session) Result {
 	w.t.Helper()
