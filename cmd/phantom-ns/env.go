@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit statuses that are ours and not the agent's (interface.md follows
-// env(1) and timeout(1)).
+// The exit statuses that are ours and not the agent's (as env(1) and
+// timeout(1) have them).
 const (
 	exitOurs          = 125
 	exitNotExecutable = 126

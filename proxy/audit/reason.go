@@ -42,7 +42,6 @@ const (
 
 	// The connection and its TLS.
 	ReasonOriginMissing Reason = "origin_missing"
-	ReasonLoop          Reason = "loop"
 	ReasonNoSNI         Reason = "no_sni"
 	ReasonBadName       Reason = "bad_name"
 	ReasonNameMismatch  Reason = "name_mismatch"
@@ -140,7 +139,6 @@ var reasons = [...]Entry{
 	{ReasonExhausted, "the session has used up its synthetic addresses"},
 
 	{ReasonOriginMissing, "the kernel could not say where the connection was going"},
-	{ReasonLoop, "the connection would have come back to the proxy itself"},
 	{ReasonNoSNI, "a TLS client that names no server"},
 	{ReasonBadName, "a host name that is not a canonical one"},
 	{ReasonNameMismatch, "the TLS server name is not the name that was looked up"},
@@ -169,8 +167,8 @@ var reasons = [...]Entry{
 	{ReasonMisplaced, "a placeholder in a position its credential does not declare"},
 	{ReasonUnbound, "a placeholder sent to a host its credential is not bound to"},
 	{ReasonBadSignature, "an AWS signature that the session's placeholder key did not make over this request"},
-	{ReasonApproval, "a person was asked and answered"},
-	{ReasonApprovalTimeout, "a person was asked and did not answer in time"},
+	{ReasonApproval, "a person was asked and answered; not written by this build"},
+	{ReasonApprovalTimeout, "a person was asked and did not answer in time; not written by this build"},
 
 	{ReasonResolve, "the host's name did not resolve"},
 	{ReasonDialRefused, "the host's address is one the proxy does not dial"},

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"go/ast"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 )
 
@@ -69,6 +71,39 @@ func TestAuditPageHasEveryReason(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(item{})); diff != "" {
 		t.Errorf("reasons (-), page (+):\n%s", diff)
+	}
+}
+
+var constant = regexp.MustCompile(`^Reason[A-Z]`)
+
+// A reason that nothing gives says so.
+func TestEveryReasonIsGiven(t *testing.T) {
+	given := make(map[string]bool)
+	for _, r := range bpf.Reasons() {
+		given[r.String()] = true
+	}
+	take := func(n ast.Node) bool {
+		if e, ok := n.(ast.Expr); ok {
+			for _, text := range texts(e) {
+				given[text] = true
+			}
+		}
+		return true
+	}
+	parse(t, "proxy/policy", "verdict.go").each(take)
+	list := parse(t, "proxy/audit", "reason.go")
+	for _, dir := range []string{"proxy", "proxy/dns", "enforcer"} {
+		parse(t, dir, ".go").each(func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && constant.MatchString(s.Sel.Name) && fmt.Sprint(s.X) == "audit" {
+				take(list.value(t, s.Sel.Name))
+			}
+			return true
+		})
+	}
+	for _, entry := range audit.Reasons() {
+		if given[string(entry.Reason)] == strings.HasSuffix(entry.Meaning, "; not written by this build") {
+			t.Errorf("%s: given is %t, and the page says: %s", entry.Reason, given[string(entry.Reason)], entry.Meaning)
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package escape proves that a session has no way out but the proxy: a hostile
-// agent tries everything that security.md lists, and a few hundred things more,
+// agent tries everything on an attacker's list, and a few hundred things more,
 // as the user, as a daemon that outlived its parents, and as root of a user
 // namespace of its own.
 //
