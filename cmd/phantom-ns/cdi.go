@@ -26,7 +26,7 @@ func (e *env) cdiFlagsCommand() *cobra.Command {
 	var layout cdi.Layout
 	var runtime string
 	cmd := &cobra.Command{
-		Use:   "flags --runtime RUNTIME POLICY",
+		Use:   "flags POLICY",
 		Short: "Print what --device phantom-ns.dev/policy=POLICY does as flags, for a runtime without CDI",
 		Args:  wanted(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -38,7 +38,7 @@ func (e *env) cdiFlagsCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&runtime, "runtime", "docker", "whose flags: "+strings.Join(cdi.Runtimes(), ", "))
-	cmd.Flags().StringVar(&layout.Shared, "shared", "", "folder of the policies' files (default "+cdi.SharedDir+")")
+	cmd.Flags().StringVar(&runtime, "runtime", "docker", "whose flags: `RUNTIME` is "+strings.Join(cdi.Runtimes(), ", "))
+	cmd.Flags().StringVar(&layout.Shared, "shared", "", "the daemon keeps what containers mount in `FOLDER` (default "+cdi.SharedDir+")")
 	return cmd
 }

@@ -45,8 +45,11 @@ func (e *env) main(args []string) int {
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
-	if err := root.ExecuteContext(e.ctx); err != nil {
+	if cmd, err := root.ExecuteContextC(e.ctx); err != nil {
 		e.complain(err)
+		if usage := (usageError{}); errors.As(err, &usage) {
+			e.say("see %s --help", cmd.CommandPath())
+		}
 		return exitStatus(err)
 	}
 	return e.status

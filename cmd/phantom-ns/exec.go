@@ -21,9 +21,10 @@ func (e *env) execCommand() *cobra.Command {
 		Short: "Run COMMAND in a running session, beside its agent",
 		Example: "  sudo phantom-ns exec 7f3a -- ps aux\n" +
 			"  sudo phantom-ns exec 7f3a bash",
-		Args:              wanted(cobra.MinimumNArgs(2)),
-		ValidArgsFunction: completeSession,
-		RunE:              func(_ *cobra.Command, args []string) error { return e.exec(args[0], args[1:]) },
+		Args:                  wanted(cobra.MinimumNArgs(2)),
+		DisableFlagsInUseLine: true, // they would be the command's
+		ValidArgsFunction:     completeSession,
+		RunE:                  func(_ *cobra.Command, args []string) error { return e.exec(args[0], args[1:]) },
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the session is the command's
 	return cmd

@@ -114,10 +114,6 @@ func fileHint(err error) string {
 
 // hintFor returns the hint of the first line that fits, or nothing.
 func hintFor(err error) string {
-	var usage usageError
-	if errors.As(err, &usage) {
-		return "see phantom-ns --help"
-	}
 	var parse *policy.ParseError
 	if errors.As(err, &parse) {
 		return parse.Excerpt

@@ -28,7 +28,7 @@ type webhookFlags struct {
 	service, configuration string
 }
 
-var errWebhookCertificate = usageError{errors.New("webhook: either --certificates, or --service and --configuration")}
+var errWebhookCertificate = usageError{errors.New("either --certificates, or --service and --configuration")}
 
 func (e *env) webhookCommand() *cobra.Command {
 	var f webhookFlags
