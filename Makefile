@@ -120,6 +120,7 @@ install:
 	install -m 0644 packaging/systemd/phantom-ns.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 packaging/systemd/phantom-ns.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/phantom-ns.conf
 	install -m 0644 packaging/systemd/phantom-ns.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/phantom-ns.conf
+	for page in docs/man/*; do install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; done
 
 clean:
 	rm -rf build

@@ -3,6 +3,7 @@
 package docs
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,40 @@ func TestPagesAreWellFormed(t *testing.T) {
 				t.Errorf("%d lists begin and %d end, %d displays and %d", open["Bl"], open["El"], open["Bd"], open["Ed"])
 			}
 		})
+	}
+}
+
+// Messages and pages send readers to pages: make install puts them where man looks.
+func TestPagesAreInstalled(t *testing.T) {
+	tree, to := t.TempDir(), t.TempDir()
+	for _, part := range []string{"Makefile", "docs", "packaging"} {
+		source, err := filepath.Abs(filepath.Join(root, part))
+		if err == nil {
+			err = os.Symlink(source, filepath.Join(tree, part))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What its user built; nothing is built anew (MAKE).
+	if err := os.Mkdir(filepath.Join(tree, "build"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range []string{"phantom-ns", "phantom-cni", "phantom-runc"} {
+		if err := os.WriteFile(filepath.Join(tree, "build", program), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := exec.Command("make", "install", "DESTDIR="+to, "MAKE=true")
+	install.Dir = tree
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, page := range pages {
+		there, err := os.ReadFile(filepath.Join(to, "usr/local/share/man/man"+page[len(page)-1:], page))
+		if err != nil || string(there) != read(t, filepath.Join("docs/man", page)) {
+			t.Errorf("%s: %v", page, err)
+		}
 	}
 }
 
