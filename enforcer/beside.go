@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -140,7 +141,7 @@ func (s *Session) serveBeside(conn *net.UnixConn, who Visitor) {
 func (s *Session) recordVisit(who Visitor, program string) error {
 	return s.trail.Record(audit.Record{
 		Kind: audit.KindSession, Verdict: audit.Allow, Reason: audit.ReasonExec,
-		PID: who.PID, UID: who.UID, Comm: lastElement(program),
+		PID: who.PID, UID: who.UID, Comm: filepath.Base(program),
 	})
 }
 

@@ -336,7 +336,7 @@ func (s *Session) launch(spec *policy.Session) error {
 func (s *Session) lifeRecord(reason audit.Reason) audit.Record {
 	return audit.Record{
 		Kind: audit.KindSession, Verdict: audit.Allow, Reason: reason,
-		PID: uint32(s.child.PID()), UID: uint32(s.config.User.UID), Comm: lastElement(s.config.Command[0]),
+		PID: uint32(s.child.PID()), UID: uint32(s.config.User.UID), Comm: filepath.Base(s.config.Command[0]),
 	}
 }
 
@@ -348,8 +348,6 @@ func (s *Session) recordEnd() error {
 	}
 	return errors.Join(s.trail.Rest(), s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionEnd)))
 }
-
-func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // ErrProxyDied ends a session whose proxy ended before the agent did.
 var ErrProxyDied = errors.New("the proxy ended; the session was stopped")

@@ -78,9 +78,9 @@ func (e *env) tellSessions(name string, removed bool) {
 	switch {
 	case done == 0:
 	case removed:
-		e.say("%d running sessions use it no more", done)
+		e.say("running sessions that use it no more: %d", done)
 	default:
-		e.say("%d running sessions use it now", done)
+		e.say("running sessions that use it now: %d", done)
 	}
 }
 

@@ -90,7 +90,7 @@ func TestL8PassphraseIsInNoOtherProcess(t *testing.T) {
 	}
 	after := rig.Canary(t, "")
 	set := world.CommandWith([]*os.File{typed(t, phrase)}, strings.NewReader(after), "secret", "set", "demo", "--host", host, "--passphrase-fd", "3")
-	if set.Exit != 0 || !strings.Contains(set.Stderr, "1 running sessions use it now") {
+	if set.Exit != 0 || !strings.Contains(set.Stderr, "running sessions that use it now: 1") {
 		t.Fatalf("secret set: %v", set)
 	}
 	if status := r.send("/2"); status != "200" || r.sent() != after {

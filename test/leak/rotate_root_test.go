@@ -119,7 +119,7 @@ func testStoredAnew(t *testing.T, limit ...func(*rig.Upstream)) {
 	}
 	after, told := r.set(world)
 	stored := time.Now()
-	if !strings.Contains(told, "1 running sessions use it now") {
+	if !strings.Contains(told, "running sessions that use it now: 1") {
 		t.Errorf("secret set says %q", told)
 	}
 	if status := r.send("/2"); status != "200" || r.sent() != after {
