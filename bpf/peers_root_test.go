@@ -5,15 +5,19 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
@@ -162,6 +166,35 @@ func TestFieldsAreKept(t *testing.T) {
 			t.Errorf("%.20q is taken for %v", other, known)
 		}
 	}
+}
+
+// A signal to the thread, as of a helper that ended, stops the verifier, which says EAGAIN: the session would begin without
+// the programs. This one takes the verifier longer than the signals take.
+func TestSignalsDoNotKeepPeersAway(t *testing.T) {
+	if _, peers := peersRig(t, ""); peers == nil {
+		return
+	}
+	kernel, err := fieldsOf("")
+	require(t, err)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread := unix.Gettid()
+	go func() {
+		for range 1000 {
+			// SIGURG: Go's own, which it takes at any time.
+			_ = unix.Tgkill(unix.Getpid(), thread, unix.SIGURG)
+		}
+	}()
+	again := asm.JLT.Imm(asm.R1, 200_000, "")
+	again.Offset = -2
+	p, err := kernel.load(&ebpf.ProgramSpec{
+		Name: lsmProgUnixStreamConnect, ByteOrder: binary.LittleEndian,
+		Instructions: asm.Instructions{
+			asm.Mov.Imm(asm.R1, 0), asm.Add.Imm(asm.R1, 1), again, asm.Mov.Imm(asm.R0, 1), asm.Return(),
+		},
+	}, nil)
+	require(t, err)
+	require(t, p.Close())
 }
 
 func mustRead(t *testing.T, name string) []byte {

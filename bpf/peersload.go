@@ -244,11 +244,16 @@ func (k *kernelFields) load(spec *ebpf.ProgramSpec, maps map[string]*ebpf.Map) (
 	}
 	copy(attr.name[:len(attr.name)-1], spec.Name)
 	const bpfProgLoad = 5
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgLoad, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	if errno != 0 {
-		return nil, errno
+	for {
+		fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgLoad, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+		if errno == unix.EAGAIN { // a signal came while the verifier was at work
+			continue
+		}
+		if errno != 0 {
+			return nil, errno
+		}
+		return ebpf.NewProgramFromFD(int(fd))
 	}
-	return ebpf.NewProgramFromFD(int(fd))
 }
 
 // link puts maps and fields into a program's instructions.
