@@ -23,6 +23,7 @@ var acts = map[string]func() string{
 	"bpf: options":     func() string { return errnoName(readOptions()) },
 	"bpf: origin":      originOfOwnConnection,
 	"bpf: unix":        actUnix,
+	"bpf: crash":       actCrash,
 	"bpf: servers":     actServers,
 
 	"bpf: hold node":      holdNode,

@@ -60,7 +60,8 @@ func (p *pid1) privileges() error {
 
 // noCore is the limit of core files, in bytes. 0 forbids the file but not a
 // core_pattern that is a pipe, whose program runs as root on the host; 1 is the
-// kernel's own sign for neither (fs/coredump.c: "has RLIMIT_CORE set to 1").
+// kernel's own sign for neither (fs/coredump.c: "has RLIMIT_CORE set to 1"). One
+// that is a socket asks for no limit (docs/THREATS.md).
 var noCore = unix.Rlimit{Cur: 1, Max: 1}
 
 // forbidCore sets noCore. Where the limit is 0 already (sudo sets that) and may
