@@ -66,12 +66,18 @@ var (
 	// The default, and asking which it is.
 	personalities = []uint32{0, 0xffffffff}
 
-	// Typing into a terminal and its selection; loading a line discipline.
-	ioctls = []uint32{unix.TIOCSTI, tiocLinux, unix.TIOCSETD}
+	// Typing into a terminal and its selection; loading a line discipline; a
+	// copy of a subvolume of one's own, without what covers files in it.
+	ioctls = []uint32{unix.TIOCSTI, tiocLinux, unix.TIOCSETD, btrfsSnapshot, btrfsSnapshot2}
 )
 
-// tiocLinux is TIOCLINUX of asm-generic/ioctls.h, which x/sys lacks.
-const tiocLinux = 0x541c
+// What x/sys lacks: TIOCLINUX of asm-generic/ioctls.h, BTRFS_IOC_SNAP_CREATE and
+// BTRFS_IOC_SNAP_CREATE_V2 of linux/btrfs.h.
+const (
+	tiocLinux      = 0x541c
+	btrfsSnapshot  = 0x50009401
+	btrfsSnapshot2 = 0x50009417
+)
 
 // filter is the session's filter.
 func filter(permit func(string) bool) fence.Program {

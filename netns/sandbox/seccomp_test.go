@@ -109,6 +109,8 @@ func TestFilter(t *testing.T) {
 		"ioctl TIOCSTI, high bits":     {unix.SYS_IOCTL, [6]uint64{0, high | unix.TIOCSTI}, nil, eperm},
 		"ioctl TIOCLINUX":              {unix.SYS_IOCTL, [6]uint64{0, tiocLinux}, nil, eperm},
 		"ioctl TIOCLINUX, high bits":   {unix.SYS_IOCTL, [6]uint64{0, 1<<32 | tiocLinux}, nil, eperm},
+		"ioctl snapshot":               {unix.SYS_IOCTL, [6]uint64{3, btrfsSnapshot}, nil, eperm},
+		"ioctl snapshot, second form":  {unix.SYS_IOCTL, [6]uint64{3, high | btrfsSnapshot2}, []string{PermitNestedSandbox}, eperm},
 		"personality query":            {unix.SYS_PERSONALITY, [6]uint64{0xffffffff}, nil, allow},
 		"personality default":          {unix.SYS_PERSONALITY, [6]uint64{0}, nil, allow},
 		"personality no randomisation": {unix.SYS_PERSONALITY, [6]uint64{0x40000}, nil, eperm},

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,7 @@ var fileWays = map[string]way{
 	"init_root":     list("/proc/1/root"),
 	"init_cwd":      list("/proc/1/cwd"),
 	"cwd_up":        above,
+	"snapshot":      snapshot,
 	"self_map":      list("/proc/self/map_files/../../1/root"),
 	"handle_open":   openByHandle,
 	"handle_name":   refused(unix.SYS_NAME_TO_HANDLE_AT, 0, 0, 0, 0, 0),
@@ -52,6 +54,24 @@ var fileWays = map[string]way{
 	"set_sysrq":     made("/proc/sysrq-trigger"),
 	"set_uevent":    made("/sys/kernel/uevent_helper"),
 	"set_oom":       made("/proc/1/oom_score_adj"),
+}
+
+// snapshot asks for a copy of the subvolume that the working directory is, which
+// no cover would be on: BTRFS_IOC_SNAP_CREATE and its second form.
+func snapshot() string {
+	var s steps
+	dir, err := unix.Open(".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if !s.did("open", err) {
+		return s.String()
+	}
+	var volume [4096]byte
+	copy(volume[8:], "copy")
+	binary.NativeEndian.PutUint64(volume[:], uint64(dir))
+	s.did("create", call(unix.SYS_IOCTL, uintptr(dir), 0x50009401, pointer(&volume)))
+	clear(volume[8:])
+	copy(volume[56:], "copy")
+	s.did("second", call(unix.SYS_IOCTL, uintptr(dir), 0x50009417, pointer(&volume)))
+	return s.String()
 }
 
 func read(path string) way {
