@@ -27,7 +27,7 @@ const (
 	Arg2 = 32
 )
 
-// Newest is the last system call that was judged here (Linux 6.19). Later ones
+// Newest is the last system call that was judged here (Linux 7.0). Later ones
 // answer ENOSYS, as they do on the kernels of today: a filter of what is refused
 // would let them through.
 const Newest = unix.SYS_RSEQ_SLICE_YIELD
