@@ -5,6 +5,7 @@ package enforcer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,7 +117,7 @@ func (s *Session) atRestPatterns(spec *policy.Session) []string {
 }
 
 // openAtRest opens what is there, and tells whether there was more than the
-// bounds allow.
+// bounds allow, or than could be opened.
 func openAtRest(patterns []string) (files []*os.File, more bool) {
 	type inode struct{ device, number uint64 }
 	seen := make(map[inode]bool)
@@ -127,7 +128,8 @@ func openAtRest(patterns []string) (files []*os.File, more bool) {
 			// O_NONBLOCK: a FIFO in place of a file must not hang the start.
 			f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 			if err != nil {
-				continue // nor can the agent
+				more = more || !isOutOfReach(err)
+				continue
 			}
 			var st unix.Stat_t
 			fd, err := Descriptor(f)
@@ -146,6 +148,12 @@ func openAtRest(patterns []string) (files []*os.File, more bool) {
 		}
 	}
 	return files, more
+}
+
+// isOutOfReach tells what the agent cannot open either. Another error passes: a
+// lease that somebody holds on the file, a shortage of descriptors.
+func isOutOfReach(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO)
 }
 
 // tellAtRest says what was found, or refuses for it. What is covered does not
@@ -183,7 +191,7 @@ func (s *Session) tellAtRest(covered []string) error {
 		}
 	}
 	if found.partly && refuse && first == nil {
-		return fmt.Errorf("look for credentials at rest: more than %d MiB or %s, and strict.key_at_rest is refuse", maxAtRestTotal>>20, atRestDeadline)
+		return fmt.Errorf("look for credentials at rest: more than %d MiB or %s, or a file that cannot be opened now, and strict.key_at_rest is refuse", maxAtRestTotal>>20, atRestDeadline)
 	}
 	return first
 }

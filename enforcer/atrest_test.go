@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/phantom-ns/phantom-ns/netns/sandbox"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
 	"github.com/phantom-ns/phantom-ns/proxy/policy"
@@ -85,10 +87,37 @@ func TestP15SearchIsBounded(t *testing.T) {
 	if err := os.Symlink("file", other+"/link"); err != nil {
 		t.Fatal(err)
 	}
+	for name, target := range map[string]string{"loop": "loop", "nowhere": "none"} {
+		if err := os.Symlink(target, filepath.Join(other, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	files, more = openAtRest([]string{other + "/*", other + "/file"})
 	defer closeAll(files)
 	if len(files) != 1 || more {
-		t.Errorf("opened %d of a device, a file and its link; more: %v", len(files), more)
+		t.Errorf("opened %d of a device, a file and links; more: %v", len(files), more)
+	}
+}
+
+// Who holds a lease keeps the search from a file, and not an agent from reading
+// it later (F_SETLEASE, fcntl(2)).
+func TestP15LeasedFileIsNotTakenForUnreadable(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if _, err := unix.FcntlInt(held.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	files, more := openAtRest([]string{name})
+	defer closeAll(files)
+	if len(files) != 0 || !more {
+		t.Errorf("opened %d, more: %v", len(files), more)
 	}
 }
 
