@@ -29,9 +29,9 @@
 //   - everything else is refused at once and counted, and nothing is forwarded;
 //   - rules of others stay, and cannot allow what these refuse.
 //
-// Against CAP_NET_RAW and CAP_NET_ADMIN stands a filter on the host's end of the
-// link (package bpf), which Uplinks finds and AttachClsact attaches where the
-// kernel has no tcx.
+// Against CAP_NET_RAW, and CAP_NET_ADMIN over the namespace's own links, stands a
+// filter on the host's end of the link (package bpf), which Uplinks finds and
+// AttachClsact attaches where the kernel has no tcx.
 //
 // Open never answers for the host's own namespace, and follows no path that
 // anyone but root made.

@@ -30,6 +30,8 @@ type engine struct {
 	show string
 	// named tells that a container's name follows its image.
 	named bool
+	// told tells that its held containers are refused NET_ADMIN.
+	told bool
 	// What it links containers to.
 	bridge  string
 	subnet  netip.Prefix
@@ -70,6 +72,7 @@ var engines = map[string]engine{
 		},
 		hold:   func(_ *node, p place) []string { return []string{"--runtime", "phantom-" + p.policy} },
 		show:   "type=bind,source=%s,target=%s,readonly",
+		told:   true,
 		bridge: dockerBridge, subnet: netip.MustParsePrefix("172.17.0.0/16"), gateway: netip.MustParseAddr("172.17.0.1"),
 	},
 }

@@ -25,6 +25,7 @@ func (n *node) testK5(t *testing.T) {
 		"the host's processes":  {[]string{"--runtime", "phantom-coder", "--pid", "host"}, "the container sees processes of the host"},
 		"privileged":            {[]string{"--runtime", "phantom-coder", "--privileged"}, "the container has a capability that reaches past its fence"},
 		"SYS_ADMIN":             {[]string{"--runtime", "phantom-coder", "--cap-add", "SYS_ADMIN"}, "CAP_SYS_ADMIN: the container has a capability"},
+		"NET_ADMIN":             {[]string{"--runtime", "phantom-coder", "--cap-add", "NET_ADMIN"}, "CAP_NET_ADMIN: the container has a capability"},
 		"a policy that is none": {[]string{"--runtime", "unknown"}, "policy nobody: the node has no such policy"},
 		"a runtime without one": {[]string{"--runtime", "nothing"}, "no policy: say --policy NAME"},
 	})

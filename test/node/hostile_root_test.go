@@ -5,11 +5,14 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -127,6 +130,74 @@ func TestK6RootInsideEndsTheListeners(t *testing.T) {
 	sealed.detach()
 	plugged.detach()
 	b.isEmpty()
+}
+
+// K6: why NET_ADMIN is refused where somebody tells of it (oci.Unheld). A link
+// whose other end is on the host says by which number the host's namespace goes
+// inside, and with it root makes links there, which no filter stands behind. A
+// sealed container has no such link.
+func TestK6ALinkNamesTheHostsNamespace(t *testing.T) {
+	b := newBed(t)
+	out := b.newStranger()
+	plugged, sealed := b.newPod("web"), b.newPod("web")
+	plugged.plug("10.99.0.2")
+	plugged.attach()
+	sealed.attach()
+	var parent int
+	err := b.world.Do(func() error {
+		br, err := netlink.LinkByName(bridge)
+		if err == nil {
+			parent = br.Attrs().Index
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sealed.do(func() error { return addOnHost("more0", parent) }); !errors.Is(err, errNoNumber) {
+		t.Errorf("sealed: %v", err)
+	}
+	out.heardNothing("sealed")
+	err = plugged.do(func() error {
+		return errors.Join(addOnHost("more0", parent), sendFrames("more0", "10.99.0.2"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.heard()
+	plugged.detach()
+	sealed.detach()
+	b.isEmpty()
+}
+
+var errNoNumber = errors.New("no link names another namespace")
+
+// addOnHost makes a link on one of the host's, from inside.
+func addOnHost(name string, parent int) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().NetNsID >= 0 })
+	if at < 0 {
+		return errNoNumber
+	}
+	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	request.AddData(nl.NewRtAttr(unix.IFLA_LINK, nl.Uint32Attr(uint32(parent))))
+	request.AddData(nl.NewRtAttr(unix.IFLA_LINK_NETNSID, nl.Uint32Attr(uint32(links[at].Attrs().NetNsID))))
+	kind := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	kind.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("macvlan"))
+	request.AddData(kind)
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("add %s on the host's link: %w", name, err)
+	}
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(link)
 }
 
 // hears tells whether a lie of a container's arrives, one that root inside can

@@ -26,6 +26,11 @@ var unheld = []string{
 	"CAP_SYS_RAWIO",       // reads and writes memory of the kernel
 	"CAP_DAC_READ_SEARCH", // opens the host's files by handle: open_by_handle_at(2)
 	"CAP_SYS_BOOT",        // kexec_load(2)
+	"CAP_PERFMON",         // samples registers and stacks of every process: perf_event_open(2)
+	// A link whose other end is on the host says by which number that end's
+	// namespace goes (IFLA_LINK_NETNSID); links are made, moved and deleted there
+	// by it, with this capability in the host's user namespace (rtnetlink.c).
+	"CAP_NET_ADMIN",
 }
 
 // Unheld lists them as the kernel's headers write them: CAP_SYS_ADMIN.

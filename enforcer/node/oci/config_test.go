@@ -94,7 +94,9 @@ func TestRefusedContainers(t *testing.T) {
 		"modules, inherited":     {capable("inheritable", "CAP_SYS_MODULE"), ErrCapability},
 		"files by handle":        {capable("permitted", "CAP_DAC_READ_SEARCH"), ErrCapability},
 		"a joined user":          {`{"linux":{"namespaces":[{"type":"pid"},{"type":"mount"},{"type":"network"},{"type":"user","path":"/proc/1/ns/user"}]},"process":{"capabilities":{"bounding":["CAP_SYS_ADMIN"]}}}`, ErrCapability},
-		"root that NET_ADMIN is": {capable("bounding", "CAP_NET_ADMIN"), nil},
+		"links on the host side": {capable("bounding", "CAP_NET_ADMIN"), ErrCapability},
+		"others' stacks":         {capable("ambient", "CAP_PERFMON"), ErrCapability},
+		"raw sockets":            {capable("bounding", "CAP_NET_RAW"), nil},
 		"a namespace by path":    {`{"linux":{"namespaces":[{"type":"pid"},{"type":"mount"},{"type":"network","path":"/run/netns/x"}]}}`, nil},
 		"users of its own":       {`{"linux":{"namespaces":[{"type":"pid"},{"type":"mount"},{"type":"network"},{"type":"user"}]},"process":{"capabilities":{"bounding":["CAP_SYS_ADMIN"]}}}`, nil},
 	} {

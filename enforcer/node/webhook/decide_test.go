@@ -54,7 +54,8 @@ func TestPodsThatCannotBeHeldAreRefused(t *testing.T) {
 		"capability's name": {pods(`"containers":[{"name":"a","securityContext":{"capabilities":{"add":["cap_bpf"]}}}]`), "", errCapability},
 		"all capabilities":  {pods(`"containers":[{"name":"a","securityContext":{"capabilities":{"add":["ALL"]}}}]`), "", errCapability},
 		"own users":         {pods(`"hostUsers":false,"containers":[{"name":"a","securityContext":{"capabilities":{"add":["SYS_ADMIN"]}}}]`), "", nil},
-		"NET_ADMIN":         {pods(`"containers":[{"name":"a","securityContext":{"capabilities":{"add":["NET_ADMIN","NET_RAW"]}}}]`), "", nil},
+		"links of the host": {pods(`"initContainers":[{"name":"a","securityContext":{"capabilities":{"add":["NET_RAW","NET_ADMIN"]}}}]`), "", errCapability},
+		"raw sockets":       {pods(`"containers":[{"name":"a","securityContext":{"capabilities":{"add":["NET_RAW"]}}}]`), "", nil},
 		"another value":     {pods(`"containers":[{"name":"a","env":[{"name":"API_KEY","value":"sk-real"}]}]`), "", errVariable},
 		"a value from elsewhere": {
 			pods(`"containers":[{"name":"a","env":[{"name":"API_KEY","value":"API_KEY","valueFrom":{"secretKeyRef":{"name":"x","key":"y"}}}]}]`), "", errVariable},
