@@ -121,7 +121,11 @@ func (d *Daemon) release(cookie uint64, parts []saved) error {
 		return err
 	}
 	for _, link := range hostLinks(parts) {
-		links = append(links, link.Index)
+		// The number may be another link's by now, as of one that a plugin made
+		// inside and moved out. Its own is pinned or, before 6.6, has our filter.
+		if err := netns.CheckClsact(link.Index); !errors.Is(err, netns.ErrFilterGone) {
+			links = append(links, link.Index)
+		}
 	}
 	if err := setDown(links); err != nil {
 		return err

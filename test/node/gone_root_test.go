@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/phantom-ns/phantom-ns/enforcer/node/api"
 	"github.com/phantom-ns/phantom-ns/test/rig"
@@ -60,6 +63,40 @@ func TestO5APathThatIsGoneIsNoWayOut(t *testing.T) {
 			p.sendEverything()
 			out.heardNothing("taken over")
 		})
+	}
+}
+
+// A link that has the number of a dead container's is another's: it stays up.
+func TestANumberOfBeforeIsAnothers(t *testing.T) {
+	b := newBed(t)
+	b.newStranger()
+	p := b.newPod("web")
+	p.plug("10.99.0.2")
+	p.attach()
+	number := p.hostLink()
+	b.node.Kill()
+	other := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "other0", Index: number, Flags: net.FlagUp}, PeerName: "other1"}
+	err := b.world.Do(func() error {
+		if err := p.unplug(); err != nil {
+			return err
+		}
+		return netlink.LinkAdd(other)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.remove()
+	b.node.Start()
+	b.isEmpty()
+	err = b.world.Do(func() error {
+		link, err := netlink.LinkByIndex(number)
+		if err == nil && (link.Attrs().Name != other.Name || link.Attrs().Flags&net.FlagUp == 0) {
+			t.Errorf("link %d is %+v", number, link.Attrs())
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
