@@ -3,7 +3,6 @@
 package enforcer
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,5 +113,5 @@ func remoteURL(t *testing.T, home, remote, flag string, env []string) string {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s", out))
+	return strings.TrimSpace(string(out))
 }

@@ -107,7 +107,7 @@ func (r *reader) source(n *node, where string) (string, error) {
 		return "", err
 	}
 	form, rest, _ := strings.Cut(text, ":")
-	ok := rest != ""
+	var ok bool
 	switch form {
 	case "store", "systemd":
 		ok = isWord(rest) && rest == strings.ToLower(rest)
@@ -120,8 +120,6 @@ func (r *reader) source(n *node, where string) (string, error) {
 		ok = isVariable(rest)
 	case "secret-service", "keyring":
 		ok = strings.Contains(strings.Trim(rest, "/"), "/")
-	default:
-		ok = false
 	}
 	if !ok {
 		return "", r.fail(n, "%s: want store:NAME, file:/ABSOLUTE, env:NAME, exec:/ABSOLUTE ARGUMENTS, secret-service:SERVICE/ACCOUNT, keyring:TYPE/DESCRIPTION or systemd:NAME", where)

@@ -4,6 +4,7 @@ package secret
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 
@@ -26,6 +27,9 @@ func keyMain() {
 func putKey(description string) error {
 	payload := make([]byte, 4096)
 	n, err := os.Stdin.Read(payload)
+	if err != nil && err != io.EOF {
+		return err
+	}
 	if n > 0 {
 		_, err = unix.AddKey("user", description, payload[:n], unix.KEY_SPEC_USER_KEYRING)
 		return err

@@ -46,7 +46,7 @@ func report(w *os.File, api *standIn, s *sight) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	fmt.Fprintf(w, "\nThe audit of it (%s):\n\n", rig.AuditLog)
+	fmt.Fprintf(w, "\nThe audit of it (%s, which is gone with the demo):\n\n", rig.AuditLog)
 	audited := printAudit(w, records, colour)
 	if !audited {
 		fmt.Fprintln(w, paint(colour, red, "  ✘ the audit misses the request or a refusal"))
@@ -90,7 +90,7 @@ func (c claim) line(colour bool) string {
 	if !c.holds {
 		mark, code = "✘", red
 	}
-	line := fmt.Sprintf("  %s %-27s %s", paint(colour, code, mark), c.title, cut(c.words, 66))
+	line := fmt.Sprintf("  %s %-28s %s", paint(colour, code, mark), c.title, cut(c.words, 66))
 	if c.ms > 0 {
 		line += fmt.Sprintf("  (%d ms)", c.ms)
 	}
