@@ -66,7 +66,7 @@ var hints = []struct {
 	{errNoProvider, "leave --provider out and name the hosts with --host"},
 	{errNothingRead, "type or paste the credential, then press Enter"},
 	{secret.ErrElsewhere, "put it where from: looks for it (systemd-creds, keyctl, secret-tool), or say from: store:NAME after sudo phantom-ns secret set NAME"},
-	{secret.ErrAbsent, "store it first: sudo phantom-ns secret set NAME"},
+	{secret.ErrAbsent, "sudo phantom-ns secret list names what is stored; sudo phantom-ns secret set NAME stores it"},
 	{errNoTerminal, "give it on a descriptor: sudo sh -c 'phantom-ns COMMAND --passphrase-fd 3 3<FILE' (sudo itself closes descriptors)"},
 	{secret.ErrWrongPassphrase, "type it again; without it the credentials have to be stored anew, after rm -r " + secret.Directory},
 	{secret.ErrPassphrase, "run it at a terminal, or give the passphrase on a descriptor: sudo sh -c 'phantom-ns COMMAND --passphrase-fd 3 3<FILE' (sudo itself closes descriptors)"},

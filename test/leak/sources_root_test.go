@@ -46,7 +46,7 @@ func TestO4BadSourcesStartNoSession(t *testing.T) {
 		"file:/etc/phantom-ns/nul":     "NUL",
 		"file:/dev/zero":               "is not a regular file",
 		"file:../key":                  notAReference,
-		"store:none":                   "store it first",
+		"store:none":                   "secret set NAME stores it",
 		"store:A":                      notAReference,
 		"env:NONE":                     "variable is not set",
 		"keyring:user/none":            "put it where from: looks",
