@@ -162,7 +162,6 @@ func (s *Session) tellAtRest(covered []string) error {
 	if s.atRest == nil {
 		return nil
 	}
-	refuse := s.refusesAtRest()
 	var found atRest
 	select {
 	case found = <-s.atRest:
@@ -178,11 +177,11 @@ func (s *Session) tellAtRest(covered []string) error {
 			continue
 		}
 		name := found.files[f.File]
-		if err := s.trail.Log.Write(s.atRestRecord(f.Credential, fmt.Sprintf("%s:%d", name, f.Line), refuse)); err != nil {
+		if err := s.trail.Log.Write(s.atRestRecord(f.Credential, fmt.Sprintf("%s:%d", name, f.Line))); err != nil {
 			return err
 		}
 		line := fmt.Sprintf("the value of credential %q stands in %q, line %d, where the agent reads it", f.Credential, name, f.Line)
-		if !refuse {
+		if !s.strict {
 			s.config.Notify(line + ": take it out there")
 		} else if first == nil {
 			first = fmt.Errorf("%w: %s", ErrKeyAtRest, line)
@@ -190,20 +189,16 @@ func (s *Session) tellAtRest(covered []string) error {
 			s.config.Notify(line)
 		}
 	}
-	if found.partly && refuse && first == nil {
+	if found.partly && s.strict && first == nil {
 		return fmt.Errorf("look for credentials at rest: more than %d MiB or %s, or a file that cannot be opened now, and strict.key_at_rest is refuse", maxAtRestTotal>>20, atRestDeadline)
 	}
 	return first
 }
 
-func (s *Session) refusesAtRest() bool {
-	return s.config.Policy != nil && s.config.Policy.KeyAtRest == "refuse"
-}
-
 // atRestRecord is about a place where the agent reads a credential, or may.
-func (s *Session) atRestRecord(credential, place string, refuse bool) audit.Record {
+func (s *Session) atRestRecord(credential, place string) audit.Record {
 	verdict := audit.Allow
-	if refuse {
+	if s.strict {
 		verdict = audit.Deny
 	}
 	return audit.Record{

@@ -130,7 +130,7 @@ func TestP15CoveredFilesDoNotCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.trail, s.config.Policy = &Trail{Log: log}, &policy.File{KeyAtRest: "refuse"}
+	s.trail, s.strict = &Trail{Log: log}, true
 	if err := os.Symlink("work/keys", s.config.User.Home+"/link"); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/phantom-ns/phantom-ns/bpf"
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
-	"github.com/phantom-ns/phantom-ns/proxy/policy"
 )
 
 // AuditPath is the audit log. The supervisor is its only writer: a proxy that
@@ -42,10 +41,6 @@ func makeAuditDir() error {
 		return fmt.Errorf("make audit directory: %w", err)
 	}
 	return nil
-}
-
-func (s *Session) dropsRecords() bool {
-	return s.config.Policy != nil && s.config.Policy.AuditFull == policy.AuditDrop
 }
 
 // Records of a busy proxy are written together: to be woken for each of them

@@ -63,7 +63,7 @@ func (s *Session) watchCovers(spec *policy.Session, covered []string) error {
 	}
 	w, err := newCoverWatch(mounted)
 	if err != nil {
-		if s.refusesAtRest() {
+		if s.strict {
 			return err
 		}
 		s.config.Notify(fmt.Sprintf("%v: nobody is told when another program replaces one", err))
@@ -87,8 +87,7 @@ func (s *Session) watchCovers(spec *policy.Session, covered []string) error {
 // tellUncovered says that a copy may cover its file no more. Where the policy
 // allows no credential at rest, the session ends: first, as a full log waits.
 func (s *Session) tellUncovered(path string) {
-	refuse := s.refusesAtRest()
-	if refuse {
+	if s.strict {
 		select {
 		case s.uncovered <- fmt.Errorf("%q, or a folder above it, was moved or replaced: %w", path, ErrUncovered):
 		default: // it ends already
@@ -96,7 +95,7 @@ func (s *Session) tellUncovered(path string) {
 	} else {
 		s.config.Notify(fmt.Sprintf("%q, or a folder above it, was moved or replaced, and the agent sees what stands there now; end the session, or keep other programs from writing it", path))
 	}
-	if err := s.trail.Record(s.atRestRecord("", path, refuse)); err != nil {
+	if err := s.trail.Record(s.atRestRecord("", path)); err != nil {
 		s.config.Logger.Error("write audit record", "path", path, "error", err)
 	}
 }

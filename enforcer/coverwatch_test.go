@@ -91,7 +91,7 @@ func TestP9UncoveredAtTheEndIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.trail = &Trail{Log: log, Drops: s.dropsRecords, Closing: s.closing}
+	s.trail = &Trail{Log: log, Closing: s.closing}
 	s.undo.push(log.Close)
 	spec := &policy.Session{Filesystem: policy.Filesystem{Hide: []string{key}}}
 	if err := s.watchCovers(spec, s.covered(spec, nil)); err != nil {

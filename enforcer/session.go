@@ -70,6 +70,7 @@ type Session struct {
 	kernel   *kernelHalf
 	masking  *masking
 	atRest   <-chan atRest // nil: nothing is looked for
+	strict   bool          // a credential where the agent reads it ends the session
 	child    *sandbox.Child
 	visitors visitors         // with programs beside the agent
 	environ  []string         // the agent's
@@ -91,6 +92,7 @@ func newSession(config Config) *Session {
 		supply: supply{config: config, closing: make(chan struct{}), redue: make(chan struct{}, 1), check: (*policy.Session).CheckReload},
 		id:     audit.NewID(), broken: make(chan error, 1), uncovered: make(chan error, 1), serving: make(chan struct{}),
 	}
+	s.strict = config.Policy != nil && config.Policy.KeyAtRest == "refuse"
 	s.renewed = s.recordRenewal
 	return s
 }
@@ -170,7 +172,7 @@ func (s *Session) claim() (*cgroup, error) {
 		return nil, err
 	}
 	s.undo.push(log.Close)
-	s.trail = &Trail{Log: log, Drops: s.dropsRecords, Closing: s.closing, Logger: s.config.Logger}
+	s.trail = &Trail{Log: log, Drops: s.config.Policy != nil && s.config.Policy.AuditFull == policy.AuditDrop, Closing: s.closing, Logger: s.config.Logger}
 	s.undo.push(s.recordEnd)
 	group, err := newCgroup(s.id)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // many. It is safe for concurrent use.
 type Trail struct {
 	Log     *audit.Log
-	Drops   func() bool     // with `audit: {full: drop}`: what a full log does not take is counted
+	Drops   bool            // with `audit: {full: drop}`: what a full log does not take is counted
 	Closing <-chan struct{} // closed when nobody waits for a full log any more
 	Logger  *slog.Logger
 
@@ -34,7 +34,7 @@ const auditRetry = time.Second
 // counted, and the count told when the log takes records again.
 func (t *Trail) Record(records ...audit.Record) error {
 	told := false
-	for ending := t.Drops(); ; {
+	for ending := t.Drops; ; {
 		err := t.dropped.tell(t.Log)
 		if err == nil {
 			err = t.Log.WriteAll(records)

@@ -231,8 +231,7 @@ func (d *Daemon) serve(s *session, p *nodePolicy) error {
 }
 
 func (d *Daemon) beginTrail(s *session, p *nodePolicy) error {
-	drops := p.file.AuditFull == policy.AuditDrop
-	s.trail = d.book.open(s.id, s.generation, func() bool { return drops })
+	s.trail = d.book.open(s.id, s.generation, p.file.AuditFull == policy.AuditDrop)
 	return s.trail.Log.Write(s.lifeRecord(audit.ReasonSessionStart))
 }
 

@@ -26,7 +26,7 @@ type book struct {
 
 // open begins a session's chain. A chain does not outlive its writer: after a
 // restart of the daemon the session goes on as ID.2, ID.3, and so on.
-func (b *book) open(id string, generation int, drops func() bool) *enforcer.Trail {
+func (b *book) open(id string, generation int, drops bool) *enforcer.Trail {
 	name := id
 	if generation > 1 {
 		name += "." + strconv.Itoa(generation)

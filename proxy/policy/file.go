@@ -29,6 +29,11 @@ type File struct {
 	given map[string]string // the keys of the file, and where each stands
 }
 
+// defaults is a policy that says nothing.
+func defaults() *File {
+	return &File{Filesystem: defaultFilesystem(), Limits: defaultLimits, AuditFull: AuditBlock, KeyAtRest: "warn"}
+}
+
 // What is done with a record that the audit log does not take.
 const (
 	AuditBlock = "block" // requests wait

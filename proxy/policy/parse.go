@@ -125,11 +125,8 @@ func (r *reader) policy() (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{
-		given: make(map[string]string),
-		Name:  r.file, Filesystem: defaultFilesystem(), Limits: defaultLimits,
-		AuditFull: AuditBlock, KeyAtRest: "warn",
-	}
+	f := defaults()
+	f.Name, f.given = r.file, make(map[string]string)
 	given, err := readMap(r, root, "", rootKeys, f)
 	if err != nil {
 		return nil, err

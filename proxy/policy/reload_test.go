@@ -60,6 +60,8 @@ func TestO8ReloadRefusesWhatARunningSessionCannotDo(t *testing.T) {
 		"forward gone":        {"forward: [\"127.0.0.1:5432\"]\n", "", "forward cannot change"},
 		"permit":              {"version: 1\n", "version: 1\npermit: [ptrace]\n", "permit cannot change"},
 		"limits":              {"version: 1\n", "version: 1\nlimits: {connections: 7}\n", "limits cannot change"},
+		"audit":               {"version: 1\n", "version: 1\naudit: {full: drop}\n", "audit.full cannot change"},
+		"strict":              {"version: 1\n", "version: 1\nstrict: {key_at_rest: refuse}\n", "strict.key_at_rest cannot change"},
 		"filesystem":          {"version: 1\n", "version: 1\nfilesystem: {hide: [~/x]}\n", "filesystem cannot change"},
 	} {
 		t.Run(name, func(t *testing.T) {

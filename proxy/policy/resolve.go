@@ -49,11 +49,12 @@ type Stored func(name string) (hosts []string, provider string, ok bool)
 // [*ResolveError].
 func Resolve(file *File, flags Flags, stored Stored) (*Session, error) {
 	if file == nil {
-		file = &File{Filesystem: defaultFilesystem(), Limits: defaultLimits}
+		file = defaults()
 	}
 	s := &Session{
 		Hosts: slices.Clone(file.Hosts), Forward: slices.Clone(file.Forward), Publish: slices.Clone(file.Publish), Networks: slices.Clone(file.Upstream.Networks), Proxy: file.Upstream.proxy(),
 		Filesystem: file.Filesystem, Permit: slices.Clone(file.Permit), Limits: file.Limits,
+		AuditFull: file.AuditFull, KeyAtRest: file.KeyAtRest,
 	}
 	declared, err := withFlags(file.Credentials, flags.With)
 	if err != nil {

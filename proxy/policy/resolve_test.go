@@ -41,7 +41,7 @@ func TestResolveWithoutPolicyHasNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Session{Filesystem: defaultFilesystem(), Limits: defaultLimits}
+	want := &Session{Filesystem: defaultFilesystem(), Limits: defaultLimits, AuditFull: AuditBlock, KeyAtRest: "warn"}
 	if diff := cmp.Diff(want, s, comparePrefixes, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}

@@ -24,6 +24,8 @@ type Session struct {
 	Env         []Variable     `json:"env,omitempty"` // of the profile, for the agent; by name
 	Permit      []string       `json:"permit,omitempty"`
 	Limits      Limits         `json:"limits"`
+	AuditFull   string         `json:"audit.full"`
+	KeyAtRest   string         `json:"strict.key_at_rest"`
 }
 
 // Credential is one credential of a session, resolved: never its value.
