@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,6 +100,18 @@ func TestD6HeaderLimit(t *testing.T) {
 	}
 	if up.connections() != 0 {
 		t.Error("upstream was dialled")
+	}
+}
+
+// The count of fields is bounded over h2, too, where net/http bounds bytes alone.
+func TestD6FieldLimitOverH2(t *testing.T) {
+	r, up, _ := newWorld(t)
+	var many []string
+	for n := range maxHeaderCount {
+		many = append(many, "+x"+strconv.Itoa(n), "1")
+	}
+	if got := r.stream(apiHost, fields(many...)...); got != "431" || up.count() != 0 {
+		t.Errorf("%s, %d requests", got, up.count())
 	}
 }
 

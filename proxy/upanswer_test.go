@@ -164,6 +164,10 @@ func TestChunksOfAnswers(t *testing.T) {
 	if rest, _ := io.ReadAll(br); string(rest) != "next" {
 		t.Errorf("rest %q", rest)
 	}
+	framing := http.Header{"Content-Length": {"9"}, "Transfer-Encoding": {"chunked"}, "Trailer": {"X"}, "X-Sum": {"42"}}
+	if got := withTrailers(nil, framing); !reflect.DeepEqual(got, http.Header{"X-Sum": {"42"}}) {
+		t.Errorf("trailers %v", got)
+	}
 	for _, bad := range []string{"10000000000000000\r\n\r\n", ";x\r\nabc\r\n", "0x3\r\nabc\r\n", "3 3\r\nabc\r\n", "3\r\nabcd\r\n", "3\nabc\r\n"} {
 		if got, err := io.ReadAll(&chunkReader{br: bufio.NewReader(strings.NewReader(bad)), answer: true}); err == nil {
 			t.Errorf("%q: %q", bad, got)
