@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -138,4 +139,38 @@ func TestH9FragmentsAndControl(t *testing.T) {
 	if _, err := io.ReadFull(br, got); err != nil || string(got) != frames {
 		t.Errorf("%d bytes, begin %.40q, end %.40q, %v", len(got), got, got[len(got)-20:], err)
 	}
+}
+
+// H2: fields of the agent's hop stay on it, and none of ours go upstream, whichever
+// protocol that speaks. What gRPC insists on is said anew.
+func TestH2NothingOfThisHopGoesUpstream(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		world := newAuthority(t)
+		seen := make(chan http.Header, 1)
+		up := newHandlerUpstream(t, world, h2, func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header })
+		at := up.Listener.Addr().String()
+		r := newRig(t, testSession(at, at), world, nil)
+		for te, want := range map[string]http.Header{"gzip": {}, "gzip, trailers": {"Te": {"trailers"}}} {
+			want["Authorization"], want["X-Own"] = []string{"Bearer " + canary}, []string{"1"}
+			r.raw(apiHost, "GET / HTTP/1.1\r\nHost: "+apiHost+"\r\nAuthorization: Bearer "+placeholder+"\r\nX-Own: 1\r\nX-Named: 1\r\nTE: "+te+
+				"\r\nTrailer: X\r\nKeep-Alive: 5\r\nProxy-Connection: close\r\nHTTP2-Settings: AAMAAABk\r\nConnection: X-Named\r\n\r\n")
+			if got := <-seen; !reflect.DeepEqual(got, want) {
+				t.Errorf("h2 %t: %q", h2, got)
+			}
+		}
+	}
+}
+
+// H2: the agent gets the fields that the upstream wrote, and none of ours.
+func TestH2NothingOfOursComesBack(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, h2 bool) {
+		r, up, _ := newWorld(t)
+		up.respond = func(*http.Request) string {
+			return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Own: 1\r\nKeep-Alive: 5\r\nX-Named: 1\r\nConnection: X-Named\r\n\r\nok"
+		}
+		resp, _ := r.do(r.client(h2), call{url: "https://" + apiHost + "/", header: asHolder})
+		if want := (http.Header{"Content-Length": {"2"}, "X-Own": {"1"}}); !reflect.DeepEqual(resp.Header, want) {
+			t.Errorf("%q", resp.Header)
+		}
+	})
 }
