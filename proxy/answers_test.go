@@ -152,8 +152,11 @@ func TestH2NothingOfThisHopGoesUpstream(t *testing.T) {
 		r := newRig(t, testSession(at, at), world, nil)
 		for te, want := range map[string]http.Header{"gzip": {}, "gzip, trailers": {"Te": {"trailers"}}} {
 			want["Authorization"], want["X-Own"] = []string{"Bearer " + canary}, []string{"1"}
-			r.raw(apiHost, "GET / HTTP/1.1\r\nHost: "+apiHost+"\r\nAuthorization: Bearer "+placeholder+"\r\nX-Own: 1\r\nX-Named: 1\r\nTE: "+te+
+			resp, body := r.raw(apiHost, "GET / HTTP/1.1\r\nHost: "+apiHost+"\r\nAuthorization: Bearer "+placeholder+"\r\nX-Own: 1\r\nX-Named: 1\r\nTE: "+te+
 				"\r\nTrailer: X\r\nKeep-Alive: 5\r\nProxy-Connection: close\r\nHTTP2-Settings: AAMAAABk\r\nConnection: X-Named\r\n\r\n")
+			if resp.StatusCode != 200 {
+				t.Fatalf("%d %s", resp.StatusCode, body)
+			}
 			if got := <-seen; !reflect.DeepEqual(got, want) {
 				t.Errorf("h2 %t: %q", h2, got)
 			}

@@ -132,6 +132,9 @@ func TestD11ShareLeavesEachSessionItsPart(t *testing.T) {
 	if rec := greedy.sink.last(1); rec.Reason != audit.ReasonConnectionLimit {
 		t.Errorf("record %+v", rec)
 	}
+	if n := len(greedy.server.slots.all); n != certainConnections+more {
+		t.Errorf("%d of the session's own slots are taken", n)
+	}
 	if _, err := first.server.group.NewServer(Session{Names: fakeNames{}, Sink: newRecords(), Origin: injectedOrigin, Share: share}); !errors.Is(err, ErrShare) {
 		t.Errorf("a session without a part: %v", err)
 	}

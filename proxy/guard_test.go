@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/phantom-ns/phantom-ns/proxy/audit"
@@ -193,8 +195,9 @@ func TestRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	if _, err := d.race(t.Context(), g, []netip.Addr{netip.MustParseAddr("127.0.0.3")}, 1); err == nil {
-		t.Error("a dial to nobody succeeded")
+	_, err = d.race(t.Context(), g, slices.Repeat([]netip.Addr{netip.MustParseAddr("127.0.0.3")}, maxCandidates+1), 1)
+	if err == nil || strings.Count(err.Error(), "dial tcp") != maxCandidates {
+		t.Errorf("dials to nobody: %v", err)
 	}
 	got := interleave([]netip.Addr{netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("1.1.1.2"), netip.MustParseAddr("2606::1"), netip.MustParseAddr("1.1.1.3")})
 	if fmt.Sprint(got) != "[2606::1 1.1.1.1 1.1.1.2 1.1.1.3]" {
