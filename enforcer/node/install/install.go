@@ -144,8 +144,12 @@ func copyPlugin(from, dir string) error {
 	return err
 }
 
+// unfinished begins the name of a file that is not in its place yet. A runtime
+// reads none of that name.
+const unfinished = ".phantom-ns-"
+
 // replace puts a file in the place of another in one step, when it says
-// something new. Its name meanwhile is none that a runtime reads.
+// something new.
 func replace(path string, data []byte, mode os.FileMode) (changed bool, err error) {
 	if had, err := os.ReadFile(path); err == nil && bytes.Equal(had, data) {
 		info, err := os.Lstat(path)
@@ -153,7 +157,7 @@ func replace(path string, data []byte, mode os.FileMode) (changed bool, err erro
 			return false, nil
 		}
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".phantom-ns-*")
+	file, err := os.CreateTemp(filepath.Dir(path), unfinished+"*")
 	if err != nil {
 		return false, err
 	}

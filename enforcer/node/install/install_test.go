@@ -12,6 +12,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const entry = `{"type": "phantom-cni", "policyFrom": {"annotation": "phantom-ns.dev/policy"}}`
@@ -267,6 +270,66 @@ func TestWatchCopiesWhatItCouldNot(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A full disk says nothing when it has room again.
+func TestWatchTriesAgain(t *testing.T) {
+	c := node(t, map[string]string{"10-f.conflist": networks["10-flannel.conflist"]})
+	if err := os.Mkdir(c.file(), 0o755); err != nil { // no file takes its place
+		t.Fatal(err)
+	}
+	log := make(told)
+	c.Logger = slog.New(slog.NewTextHandler(log, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- watch(ctx, c, time.Millisecond, func() { t.Error("installed") }) }()
+	<-log
+	<-log
+	cancel()
+	for {
+		select {
+		case <-log:
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+	}
+}
+
+// An attempt that fails is no occasion for the next.
+func TestOwnAttemptsAreNoChange(t *testing.T) {
+	dir, buffer := t.TempDir(), make([]byte, 4096)
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.InotifyAddWatch(fd, dir, changes); err != nil {
+		t.Fatal(err)
+	}
+	others := func() bool {
+		n, err := unix.Read(fd, buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed, err := changed(buffer[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return changed
+	}
+	path := filepath.Join(dir, "a")
+	if err := os.Mkdir(path, 0o755); err != nil || !others() {
+		t.Errorf("a directory: no change, %v", err)
+	}
+	if _, err := replace(path, nil, 0o644); err == nil || others() {
+		t.Errorf("an attempt: a change, %v", err)
+	}
+	if _, err := replace(path+".b", nil, 0o644); err != nil || !others() {
+		t.Errorf("a file in its place: no change, %v", err)
 	}
 }
 
