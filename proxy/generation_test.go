@@ -28,11 +28,17 @@ func (r *rig) rotate(t *testing.T, text string) {
 	t.Helper()
 	value, err := secret.New([]byte(text))
 	if err == nil {
-		err = r.server.group.Rotate(map[string]Fresh{"openai": {Value: value}})
+		err = r.renew(map[string]Fresh{"openai": {Value: value}})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// renew is a reload of the policy as it is, with fresh values.
+func (r *rig) renew(fresh map[string]Fresh) error {
+	g := r.server.group
+	return g.Reload(g.rules, g.credentials, fresh)
 }
 
 // reload makes session's rules the server's, with the values as they are.
@@ -144,14 +150,14 @@ func TestRevokedCredentialIsNotSent(t *testing.T) {
 }
 
 // A value that cannot be taken leaves everything as it was.
-func TestRotateIsWholeOrNotAtAll(t *testing.T) {
+func TestReloadIsWholeOrNotAtAll(t *testing.T) {
 	r, up, _ := newWorld(t)
 	good, err := secret.New([]byte(rotated))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer good.Wipe()
-	if err := r.server.group.Rotate(map[string]Fresh{"openai": {Value: good}, "nobody": {Value: good}}); err == nil {
+	if err := r.renew(map[string]Fresh{"openai": {Value: good}, "nobody": {Value: good}}); err == nil {
 		t.Error("a credential that the session does not have was rotated")
 	}
 	if resp, _ := r.raw(apiHost, request(apiHost)); resp.StatusCode != 200 {

@@ -152,20 +152,6 @@ func (g *Group) Reload(rules Rules, credentials *swap.Set, fresh map[string]Fres
 	return nil
 }
 
-// Rotate is Reload with the rules and credentials as they are.
-func (g *Group) Rotate(fresh map[string]Fresh) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err := g.teachFresh(g.credentials, fresh); err != nil {
-		return fmt.Errorf("rotate credentials: %w", err)
-	}
-	replaced := setFresh(g.credentials, fresh)
-	for s := range g.change(func(s *Server) (old, next *generation) { return s.change(nil, nil) }) {
-		s.part(replaced)
-	}
-	return nil
-}
-
 // change is what became of one server's generation.
 type change struct{ old, next *generation }
 

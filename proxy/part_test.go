@@ -102,7 +102,7 @@ func TestC12WebSocketOutlivesWhatItDidNotCarry(t *testing.T) {
 	s.echo(t)
 	value, err := secret.New([]byte("ghp_another-0123456789012345678901"))
 	if err == nil {
-		err = r.server.group.Rotate(map[string]Fresh{"github": {Value: value}})
+		err = r.renew(map[string]Fresh{"github": {Value: value}})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -38,7 +38,6 @@ func (c *compiler) compilePair(own *Credential, r *Rules) error {
 		e.pair.Secrets = append(e.pair.Secrets, MintedField{Field: name, Credential: keys})
 	}
 	r.signed[own.Name], r.signed[keys.Name] = e, e // a minted pair may mint
-	r.minted = append(r.minted, keys, password)
 	return errors.Join(c.bind(keys), c.bind(password))
 }
 

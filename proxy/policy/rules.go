@@ -21,7 +21,6 @@ type Rules struct {
 	declared []netip.Prefix
 	captures []*TokenEndpoint
 	signed   map[string]signedEndpoints // by credential, of those that sign
-	minted   []*Credential
 	// endpoints are hosts for the proxy's own requests
 	endpoints []string
 }

@@ -51,7 +51,6 @@ func (c *compiler) compileCaptures(own *Credential, r *Rules) error {
 			return err
 		}
 	}
-	r.minted = append(r.minted, derived...)
 	return nil
 }
 
@@ -89,9 +88,6 @@ func (r *Rules) Capture(host, path string) *TokenEndpoint {
 	}
 	return nil
 }
-
-// Minted are the credentials that captures may give values to.
-func (r *Rules) Minted() []*Credential { return slices.Clone(r.minted) }
 
 // pathReadings are the ways a server may read an encoded path, in lower case:
 // decoded once; and with everything undone that some server undoes.
