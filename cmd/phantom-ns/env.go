@@ -108,7 +108,8 @@ func (e *env) command() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(e.runCommand(), e.execCommand(), e.stopCommand(), e.psCommand(),
-		e.secretCommand(), e.doctorCommand(), e.reloadCommand(), e.gcCommand(), e.cdiCommand(), e.cniCommand(), e.serveCommand(), e.webhookCommand(), e.statusCommand(), e.versionCommand())
+		e.secretCommand(), e.auditCommand(), e.doctorCommand(), e.reloadCommand(), e.gcCommand(), e.cdiCommand(), e.cniCommand(),
+		e.serveCommand(), e.webhookCommand(), e.statusCommand(), e.versionCommand())
 	return root
 }
 
