@@ -37,6 +37,10 @@ var processWays = map[string]way{
 	"kill_init":     signalled(1, unix.SIGKILL),
 	"stop_init":     signalled(1, unix.SIGSTOP),
 	"quit_init":     signalled(1, unix.SIGQUIT), // Go would print every stack
+	"limit_host":    limitHost,
+	"fanotify":      refused(unix.SYS_FANOTIFY_INIT, unix.FAN_CLASS_CONTENT, 0), // which is asked before a file is opened
+	"listns":        listNamespaces,
+	"listmount":     listMounts,
 	"kill_group":    signalled(0, 0),
 	"kill_host":     killHost,
 	"tiocsti":       control(unix.TIOCSTI),
@@ -154,6 +158,79 @@ func killHost() string {
 		return word(err)
 	}
 	return signalled(pid, 0)()
+}
+
+// limitHost tries to slow a process of the host's down, and to hold it.
+func limitHost() string {
+	pid, err := strconv.Atoi(fact("pid"))
+	if err != nil {
+		return word(err)
+	}
+	var s steps
+	s.did("prlimit", unix.Prlimit(pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: 1, Max: 1}, nil))
+	s.did("priority", unix.Setpriority(unix.PRIO_PROCESS, pid, 19))
+	s.did("affinity", unix.SchedSetaffinity(pid, &unix.CPUSet{1}))
+	_, err = unix.PidfdOpen(pid, 0)
+	s.did("pidfd", err)
+	return s.String()
+}
+
+// listNamespaces counts those that the kernel names (listns, since 6.19) beside
+// this process's own.
+func listNamespaces() string {
+	kinds, err := os.ReadDir("/proc/self/ns")
+	if err != nil {
+		return word(err)
+	}
+	own := make(map[uint64]bool)
+	for _, k := range kinds {
+		own[namespaceID(k.Name(), unix.NS_GET_ID)] = true
+	}
+	request := struct { // struct ns_id_req, linux/nsfs.h
+		size, _ uint32
+		after   uint64
+		kind, _ uint32
+		owner   uint64
+	}{size: 32}
+	var ids [256]uint64
+	n, _, errno := unix.Syscall6(unix.SYS_LISTNS, pointer(&request), pointer(&ids), uintptr(len(ids)), 0, 0, 0)
+	if errno != 0 {
+		return "others=0"
+	}
+	others := slices.DeleteFunc(ids[:n], func(id uint64) bool { return own[id] })
+	return fmt.Sprintf("others=%d", len(others))
+}
+
+// listMounts counts the mount namespaces, of the first thousands of a machine's,
+// whose mounts can be listed by number (listmount, since 6.11 of others).
+func listMounts() string {
+	own, others := namespaceID("mnt", unix.NS_GET_MNTNS_ID), 0
+	for id := uint64(1); id < 5000; id++ {
+		request := struct { // struct mnt_id_req, linux/mount.h
+			size, _      uint32
+			mount, after uint64
+			namespace    uint64
+		}{size: 32, mount: ^uint64(0), namespace: id} // LSMT_ROOT
+		var mounts [8]uint64
+		if call(unix.SYS_LISTMOUNT, pointer(&request), pointer(&mounts), uintptr(len(mounts))) == nil && id != own {
+			others++
+		}
+	}
+	return fmt.Sprintf("others=%d", others)
+}
+
+// namespaceID is the kernel's number of one of this process's namespaces; 0
+// where it has none.
+func namespaceID(kind string, request uintptr) (id uint64) {
+	f, err := os.Open("/proc/self/ns/" + kind)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if err := call(unix.SYS_IOCTL, f.Fd(), request, pointer(&id)); err != nil {
+		return 0
+	}
+	return id
 }
 
 func control(request uintptr) way {
