@@ -63,9 +63,6 @@ type Config struct {
 	// Keep stores a login that was made in the session, by the credential's name,
 	// before the agent is told of it; nil: there is none.
 	Keep func(ctx context.Context, name string, login mint.Login) error
-	// OwnAddresses are this host's, which are never dialled without an
-	// explicit allowance; nil: those of its interfaces, at each dial.
-	OwnAddresses func() ([]netip.Addr, error)
 }
 
 // Defaults of [policy.Limits], as phantom-ns-policy(5) states them.
@@ -139,9 +136,6 @@ func (c *Config) defaults() {
 	}
 	if c.Resolver == nil {
 		c.Resolver = &net.Resolver{PreferGo: true}
-	}
-	if c.OwnAddresses == nil {
-		c.OwnAddresses = interfaceAddresses
 	}
 }
 

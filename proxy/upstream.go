@@ -64,7 +64,7 @@ func newUpstream(config Config, gone func()) *upstream {
 	first := &upstream{
 		gone: gone, room: new(Room),
 		dialer: &dialer{
-			resolver: config.Resolver, own: config.OwnAddresses,
+			resolver: config.Resolver, own: interfaceAddresses,
 			via: config.Via, logger: config.Logger, told: &once{},
 		},
 		roots: config.Roots,
