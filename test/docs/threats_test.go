@@ -91,6 +91,8 @@ func TestNumbersAreTheCodes(t *testing.T) {
 		{threats, "5,000 entries", "netns/sandbox", "mountsocket.go", "maxSocketEntries", "5000"},
 		{policyPage, "There may be 32.", "proxy/policy", "destination.go", "maxPublish", "32"},
 		{policyPage, "there may be 100", "netns/sandbox", "spec.go", "forwardLimit", "100"},
+		{commandPage, "at most 32, all", "enforcer/node/members", "serve.go", "sessionsOfOne", "32"},
+		{commandPage, "all members together 256", "enforcer/node/members", "serve.go", "sessionsOfAll", "256"},
 		{auditPage, "64 are told at once", "proxy/dns", "refusals.go", "burst", "64"},
 	} {
 		if got := parse(t, n.dir, n.file).literal(t, n.name); got != n.value {
