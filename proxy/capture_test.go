@@ -363,4 +363,15 @@ func TestC10Bounded(t *testing.T) {
 	if resp, _ := r.do(client, call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+first)}); resp.StatusCode != 200 {
 		t.Errorf("the first one: %d", resp.StatusCode)
 	}
+	// Those that have ended leave room, but answers are searched for them still.
+	v := &r.server.vault
+	v.mu.Lock()
+	wipe(v.held)
+	v.held, v.taken = nil, maxTaken-1
+	v.mu.Unlock()
+	for _, want := range []int{200, http.StatusBadGateway} {
+		if resp, body := r.do(client, call{method: "POST", url: tokenURL, header: asHolder}); resp.StatusCode != want {
+			t.Errorf("number %d of all: %d %q", maxTaken, resp.StatusCode, body)
+		}
+	}
 }
