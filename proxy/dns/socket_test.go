@@ -314,3 +314,30 @@ func TestRecordsThatCouldNotBeWrittenAreCounted(t *testing.T) {
 		}
 	})
 }
+
+// A datagram that is longer than any question is not answered, whatever its
+// beginning says.
+func TestLongDatagramIsDropped(t *testing.T) {
+	s, _ := newServer()
+	port := servePacket(t, s, "udp4", "0.0.0.0:0")
+	conn, err := net.Dial("udp4", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	long, short := question("api.example.test", dns.TypeA), question("api.example.test", dns.TypeA)
+	wire, err := long.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(append(wire, make([]byte, maxQuery)...)); err != nil {
+		t.Fatal(err)
+	}
+	client := &dns.Conn{Conn: conn}
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(5*time.Second)), client.WriteMsg(short)); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := client.ReadMsg(); err != nil || reply.Id != short.Id {
+		t.Errorf("%v, %v", reply, err)
+	}
+}
