@@ -11,8 +11,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -123,34 +123,31 @@ func TestT3CacheIsCapped(t *testing.T) {
 }
 
 func TestLeafIsMadeOnceForAllWhoWait(t *testing.T) {
-	a := authority(t)
-	var made atomic.Int32
-	begun, finish := make(chan struct{}), make(chan struct{})
-	mint := func(host string) (*tls.Certificate, error) {
-		if made.Add(1) == 1 {
-			close(begun)
+	synctest.Test(t, func(t *testing.T) {
+		a := authority(t)
+		made, finish := 0, make(chan struct{})
+		mint := func(host string) (*tls.Certificate, error) {
+			made++
+			<-finish
+			return a.mint(host)
 		}
-		<-finish
-		return a.mint(host)
-	}
-	var wait sync.WaitGroup
-	results := make([]*tls.Certificate, 16)
-	ask := func(i int) { results[i], _ = a.leaves.get("a.test", time.Now(), mint) }
-	wait.Go(func() { ask(0) })
-	<-begun
-	for i := 1; i < len(results); i++ {
-		wait.Go(func() { ask(i) })
-	}
-	close(finish)
-	wait.Wait()
-	if made.Load() != 1 {
-		t.Errorf("made %d times", made.Load())
-	}
-	for _, result := range results {
-		if result == nil || result != results[0] {
-			t.Error("not the one leaf")
+		var wait sync.WaitGroup
+		results := make([]*tls.Certificate, 16)
+		for i := range results {
+			wait.Go(func() { results[i], _ = a.leaves.get("a.test", time.Now(), mint) })
 		}
-	}
+		synctest.Wait() // all but one for that one
+		close(finish)
+		wait.Wait()
+		if made != 1 {
+			t.Errorf("made %d times", made)
+		}
+		for _, result := range results {
+			if result == nil || result != results[0] {
+				t.Error("not the one leaf")
+			}
+		}
+	})
 }
 
 func TestAFailureIsNotKept(t *testing.T) {
