@@ -4,12 +4,14 @@ package dns
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -221,15 +223,20 @@ func TestStreamsAreBoundedAndEndWithTheListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer more.Close()
-	if _, err := more.Read(make([]byte, 1)); err == nil {
+	one := &dns.Conn{Conn: more}
+	_ = one.WriteMsg(question("api.example.test", dns.TypeA)) // an error where it is closed already
+	if _, err := one.ReadMsg(); err == nil {
 		t.Error("one connection too many was served")
 	}
-	stop()
+	var stopped sync.WaitGroup
+	stopped.Go(stop)
 	for _, conn := range conns {
-		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-			t.Error("a connection outlived its listener")
+		conn.SetReadDeadline(time.Now().Add(streamTimeout / 2)) // before it ends by itself
+		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("a connection outlived its listener")
 		}
 	}
+	stopped.Wait()
 	if len(s.streams.conns) != 0 {
 		t.Errorf("%d connections kept", len(s.streams.conns))
 	}
@@ -339,5 +346,20 @@ func TestLongDatagramIsDropped(t *testing.T) {
 	}
 	if reply, err := client.ReadMsg(); err != nil || reply.Id != short.Id {
 		t.Errorf("%v, %v", reply, err)
+	}
+}
+
+// Names that are told one a second are all told, and not all remembered.
+func TestToldNamesAreForgotten(t *testing.T) {
+	var r refusals
+	now := time.Now()
+	for i := range 2 * remembered {
+		now = now.Add(refill)
+		if ok, _ := r.take(key{name: strconv.Itoa(i)}, now); !ok {
+			t.Fatalf("name %d is not told", i)
+		}
+		if len(r.told) > remembered {
+			t.Fatalf("%d names are remembered", len(r.told))
+		}
 	}
 }
