@@ -106,8 +106,8 @@ func (p *Plan) javaStore(name string, data []byte) ([]byte, error) {
 
 func (p *Plan) rootEntries() []entry {
 	var entries []entry
-	for i, der := range certificates(p.options.SystemRoots) {
-		entries = append(entries, entry{fmt.Sprintf("system-root-%03d", i), p.ca.NotBefore, der})
+	for der := range certificates(p.options.SystemRoots) {
+		entries = append(entries, entry{fmt.Sprintf("system-root-%03d", len(entries)), p.ca.NotBefore, der})
 	}
 	return entries
 }
