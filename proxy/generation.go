@@ -82,7 +82,7 @@ func unbinds(before, after *swap.Set) bool {
 }
 
 // Fresh is a credential's next value. Of one that is made when it is needed it
-// is what it is made from from now on, or no value where its maker knows.
+// is what that is made from, or no value where its maker knows.
 type Fresh = secret.Fresh
 
 // open are the connections of the agent.
