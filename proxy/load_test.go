@@ -337,6 +337,9 @@ func TestD11OtherSessionsAreServed(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Error("a ninth connection was served")
 	}
+	if rec := full.sink.last(1); rec.Reason != audit.ReasonConnectionLimit {
+		t.Errorf("record %+v", rec)
+	}
 	other, _, _ := newWorld(t)
 	for range 20 {
 		if resp, _ := other.do(other.client(true), call{url: "https://" + apiHost + "/", header: one("Authorization", "Bearer "+placeholder)}); resp.StatusCode != 200 {

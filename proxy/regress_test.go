@@ -59,6 +59,9 @@ func TestRegressEmptyAllow(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Error("an empty session served a connection")
 	}
+	if rec := empty.sink.last(1); rec.Reason != audit.ReasonHostNotAllowed {
+		t.Errorf("record %+v", rec)
+	}
 	if up.connections() != 0 {
 		t.Error("upstream was dialled")
 	}

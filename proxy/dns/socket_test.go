@@ -363,3 +363,32 @@ func TestToldNamesAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// shortage is a listener that has nothing but errors, and then is closed.
+type shortage struct {
+	net.Listener
+	left []error
+}
+
+func (l *shortage) Accept() (net.Conn, error) {
+	if len(l.left) == 0 {
+		return nil, net.ErrClosed
+	}
+	err := l.left[0]
+	l.left = l.left[1:]
+	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
+}
+
+// D7: being out of descriptors or memory does not end the server, anything else
+// does.
+func TestD7ShortageEndsNoStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newServer()
+		if err := s.ServeStream(&shortage{left: []error{unix.EMFILE, unix.ENOMEM}}); err != nil {
+			t.Error(err)
+		}
+		if err := s.ServeStream(&shortage{left: []error{unix.EBADF}}); !errors.Is(err, unix.EBADF) {
+			t.Error(err)
+		}
+	})
+}
