@@ -127,6 +127,24 @@ func TestRulesAreSafeForConcurrentUse(t *testing.T) {
 	group.Wait()
 }
 
+// Whatever a caller forgot: a wildcard admits no name that is not in its one
+// spelling, and no request without a path.
+func TestRulesOfOddQuestions(t *testing.T) {
+	c := credentialFor("x", "*.b.test")
+	c.Anonymous = AnonymousRead
+	r := mustCompile(t, &Session{Credentials: []Credential{c}})
+	for _, host := range []string{"A.b.test", "a.b.test.", "a\x00.b.test", "a b.b.test", "*.b.test", "-.b.test", "..b.test"} {
+		if r.Name(host) || r.Connect(host, 443).Allow {
+			t.Errorf("%q is allowed", host)
+		}
+	}
+	for path, want := range map[string]int{"/v1": 0, "": 400, "v1": 400, "/a b": 400} {
+		if v := r.Request(Request{Host: "a.b.test", Port: 443, Method: "GET", Path: path, Bare: true}); v.Status != want {
+			t.Errorf("%q: %+v", path, v)
+		}
+	}
+}
+
 func TestDecodingAPlainPathDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { _ = loose("/v1/chat/completions") }); n != 0 {
 		t.Errorf("%v allocations", n)
