@@ -145,6 +145,16 @@ func TestRulesOfOddQuestions(t *testing.T) {
 	}
 }
 
+// A host with a root of its own alone is where its name says, by way of the
+// network's proxy.
+func TestTargetWithAnAuthorityAlone(t *testing.T) {
+	r := mustCompile(t, &Session{Credentials: []Credential{credentialFor("x", "a.test")}})
+	r.targets["a.test"] = HostTarget{Host: "a.test", CA: []byte("a root")} // Compile wants a real one
+	if got := r.Target("a.test", 443); got.Connect != "a.test:443" || got.Near || string(got.CA) != "a root" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestDecodingAPlainPathDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { _ = loose("/v1/chat/completions") }); n != 0 {
 		t.Errorf("%v allocations", n)
