@@ -28,7 +28,8 @@ type Peers struct {
 }
 
 // LoadPeers puts the programs into the kernel. Their refusals are counted and told by the object, as the session's with
-// this cookie. Where they cannot be loaded the error is [ErrNotSupported], whatever the reason: nothing depends on them.
+// this cookie. Where they cannot be loaded the error is [ErrNotSupported], as nothing depends on them. One of a shortage
+// of memory or descriptors is not: it passes.
 //
 // Where the kernel's fields are takes 50 ms and more to find out, so it is kept in the file cache, which must be gone when
 // another kernel boots, and only root's; "": not kept.
@@ -39,9 +40,17 @@ func LoadPeers(o *Object, cookie uint64, cache string) (*Peers, error) {
 	}
 	p, err := loadPeers(o, key, cache)
 	if err != nil {
-		return nil, fmt.Errorf("load peers: %w: %w", ErrNotSupported, err)
+		return nil, fmt.Errorf("load peers: %w", lack(err))
 	}
 	return p, nil
+}
+
+// lack is err as one of a kernel that has no such programs, unless something was short.
+func lack(err error) error {
+	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotSupported, err)
 }
 
 func loadPeers(o *Object, key uint64, cache string) (*Peers, error) {
@@ -80,14 +89,14 @@ func (p *Peers) hooks() []string {
 }
 
 // Attach hangs the programs at a cgroup, before the first process is in it: a socket made earlier is taken for somebody
-// else's. On error nothing stays attached, and it is [ErrNotSupported].
+// else's. On error nothing stays attached, and it is as LoadPeers'.
 func (p *Peers) Attach(cgroupDir *os.File) error {
 	for _, name := range p.hooks() {
 		l, err := link.AttachRawLink(link.RawLinkOptions{
 			Target: int(cgroupDir.Fd()), Program: p.programs[name], Attach: ebpf.AttachLSMCgroup,
 		})
 		if err != nil {
-			err = fmt.Errorf("attach peers: %s: cgroup %s: %w: %w", name, cgroupDir.Name(), ErrNotSupported, err)
+			err = fmt.Errorf("attach peers: %s: cgroup %s: %w", name, cgroupDir.Name(), lack(err))
 			return errors.Join(err, p.detach())
 		}
 		p.links = append(p.links, l)

@@ -52,6 +52,25 @@ func mayLack(t *testing.T, err error) {
 	fmt.Printf("feature %t LSM programs of unix sockets (6.0)\n", err == nil)
 }
 
+// Who is short of descriptors is not told that the kernel has no such programs.
+func TestAShortageIsNoLack(t *testing.T) {
+	r, peers := peersRig(t, "")
+	if peers == nil {
+		return // mayLack has said so
+	}
+	var limit unix.Rlimit
+	require(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	require(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}))
+	_, loading := LoadPeers(r.object, r.cookie, "")
+	attaching := peers.Attach(r.cgroup)
+	require(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	for what, err := range map[string]error{"load": loading, "attach": attaching} {
+		if !errors.Is(err, unix.EMFILE) || errors.Is(err, ErrNotSupported) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // P5: the gap of the mounts. A socket of the host's, bound in sight when all programs were attached, pathname or
 // abstract, of each type, is reached by nobody in the session; one of the session's is, and the host reaches it.
 func TestP5UnixSocketBoundLater(t *testing.T) {

@@ -72,8 +72,8 @@ func (h *kernelHalf) attach(agent *os.File) (err error) {
 // another one boots. It is no session's, so it stands beside the sessions.
 const kernelFields = "/run/phantom-ns-kernel.json"
 
-// attachPeers adds the guard of unix sockets where the kernel offers it. Nothing
-// depends on it: the mounts and the filter of system calls stand without.
+// attachPeers adds the guard of unix sockets where the kernel offers it. Without,
+// the mounts and the filter of system calls stand.
 func (h *kernelHalf) attachPeers(agent *os.File) error {
 	peers, err := bpf.LoadPeers(h.programs, h.cookie, kernelFields)
 	if err == nil {
