@@ -144,3 +144,16 @@ func TestJWT(t *testing.T) {
 		}
 	}
 }
+
+// A credential has its provider's captures where the policy says none, and none
+// where it says so.
+func TestCapturesOfAProvider(t *testing.T) {
+	preset, _ := ProviderNamed("github")
+	stored := func(string) ([]string, string, bool) { return nil, "github", true }
+	for want, declared := range map[int][]Capture{len(preset.Captures): nil, 0: {}} {
+		c, err := resolveCredential(Declared{Name: "work", Captures: declared, Rule: "p:1"}, stored)
+		if err != nil || len(c.Captures) != want {
+			t.Errorf("%d captures, not %d, %v", len(c.Captures), want, err)
+		}
+	}
+}

@@ -303,6 +303,14 @@ func TestUnsupportedIsRefusedByName(t *testing.T) {
 	}
 }
 
+// published are n ports.
+func published(n int) (texts []string) {
+	for i := range n {
+		texts = append(texts, fmt.Sprintf(`"127.0.0.1:%d:80"`, 3000+i))
+	}
+	return texts
+}
+
 func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 	for name, text := range map[string]string{
 		"publish everywhere":  `publish: ["0.0.0.0:3000:3000"]`,
@@ -314,6 +322,7 @@ func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 		"publish no port":     `publish: ["127.0.0.1:3000:"]`,
 		"publish zero":        `publish: ["127.0.0.1:0:3000"]`,
 		"publish no colon":    `publish: ["x"]`,
+		"publish too many":    "publish: [" + strings.Join(published(maxPublish+1), ", ") + "]",
 		"proxy without port":  `upstream: {proxy: "http://proxy.corp"}`,
 		"proxy over TLS":      `upstream: {proxy: "https://proxy.corp:3128"}`,
 		"proxy with a path":   `upstream: {proxy: "http://proxy.corp:3128/x"}`,
@@ -324,6 +333,8 @@ func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 		"user with a colon":   `upstream: {proxy: "http://proxy.corp:3128", user: "v:w"}`,
 		"password alone":      `upstream: {proxy: "http://proxy.corp:3128", password: "file:/x"}`,
 		"password itself":     `upstream: {proxy: "http://proxy.corp:3128", user: v, password: hunter2}`,
+		"hosts a list":        "hosts: [a.test]",
+		"client without name": `credentials: {a: {grant: {token: "https://a.test/t", client: ""}}}`,
 		"file without field":  "credentials: {a: {files: [{path: /x, format: json}]}}",
 		"json with tilde":     "credentials: {a: {inject: [json: /a~2]}}",
 		"cookie no token":     "credentials: {a: {inject: [cookie: \"a=b\"]}}",
