@@ -157,3 +157,21 @@ func TestCapturesOfAProvider(t *testing.T) {
 		}
 	}
 }
+
+// C10: whichever way a server reads a path, the endpoint's is found.
+func TestC10CaptureOfAPathInDisguise(t *testing.T) {
+	r := mustCompile(t, &Session{Credentials: []Credential{credentialFor("x", "a.test")}})
+	for path, captured := range map[string]bool{
+		"/oauth/token": true, "/OAuth/Token": true, "/oauth/%74oken": true, "/oauth/%2574oken": true, "/oauth%2ftoken": true,
+		"/oauth//token": true, "//oauth/token": true, "/oauth/./token": true, "/oauth/x/../token": true, "/oauth/%2e%2e/oauth/token": true,
+		"/oauth/token/": true, "/oauth;v=1/token": true, `/oauth\token`: true, "/oauth/token;x": true, "/oauth/token%zz/../token": true,
+		"/oauth/tokens": false, "/oauth": false, "/": false,
+	} {
+		if got := r.Capture("a.test", path) != nil; got != captured {
+			t.Errorf("%s: captured %t", path, got)
+		}
+	}
+	if r.Capture("b.test", "/oauth/token") != nil {
+		t.Error("of another host")
+	}
+}
