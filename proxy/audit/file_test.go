@@ -127,3 +127,19 @@ func TestAFileThatCannotBeFollowedTakesNoRecord(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+// The end of a session's log leaves those of the others in the same file.
+func TestLogsOfOneFileEndByThemselves(t *testing.T) {
+	f, err := OpenFile(filepath.Join(t.TempDir(), "audit.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	one, other := f.Log("one"), f.Log("other")
+	if err := errors.Join(one.Write(full()), one.Close(), other.Write(full()), f.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := other.Write(full()); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after the file's end: %v", err)
+	}
+}

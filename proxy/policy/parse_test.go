@@ -335,6 +335,7 @@ func TestKeysOfLaterIssuesAreValidated(t *testing.T) {
 		"password itself":     `upstream: {proxy: "http://proxy.corp:3128", user: v, password: hunter2}`,
 		"hosts a list":        "hosts: [a.test]",
 		"grant, no client":    `credentials: {a: {grant: {token: "https://a.test/t"}}}`,
+		"lifetime of env":     "credentials: {a: {from: \"env:X\", lifetime: 1h}}",
 		"grant over http":     `credentials: {a: {grant: {token: "http://a.test/t", client: c}}}`,
 		"grant with a query":  `credentials: {a: {grant: {token: "https://a.test/t?x", client: c}}}`,
 		"grant with a user":   `credentials: {a: {grant: {token: "https://u@a.test/t", client: c}}}`,
