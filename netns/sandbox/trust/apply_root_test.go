@@ -7,6 +7,7 @@ package trust
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -164,15 +165,24 @@ func TestCoversCannotBeWritten(t *testing.T) {
 		return
 	}
 	p := applied(t, hostOptions(newAuthority(t, sessionName)))
+	mountsReadOnly := unix.MountSetattr(-1, "", 0, new(unix.MountAttr)) != unix.ENOSYS
 	for _, target := range p.targets {
 		name := target.path
 		if target.kind == hashedKind || target.kind == anchorKind {
 			name = filepath.Join(name, copiedCA)
 		}
-		// Even for root: the mount itself is read-only.
-		if file, err := os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+		var st unix.Stat_t
+		must(t, unix.Stat(name, &st))
+		if st.Uid != 0 || st.Mode&0o222 != 0 {
+			t.Errorf("%s is %d's, mode %o", name, st.Uid, st.Mode)
+		}
+		// Even for root: the mount itself is read-only, since Linux 5.12.
+		file, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err == nil {
 			file.Close()
-			t.Errorf("%s can be written", name)
+		}
+		if mountsReadOnly != errors.Is(err, unix.EROFS) {
+			t.Errorf("%s is opened for writing: %v", name, err)
 		}
 	}
 }

@@ -16,7 +16,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../../.."
 case $(awk -v name="$1" '$1 == name { print $4 }' "$here/kernels") in
 every) go list ./... | grep -vE '/test/(agents|clients|fault|files|http|profile|reach)$' ;;
-kernel) printf '%s\n' ./bpf ./netns ./netns/sandbox ./enforcer ./test/cli ./test/crash ./test/escape ./test/redirect ;;
+kernel) printf '%s\n' ./bpf ./netns ./netns/sandbox ./netns/sandbox/trust ./enforcer ./test/cli ./test/crash ./test/escape ./test/redirect ;;
 *)
 	echo "rig: no machine $1 in $here/kernels" >&2
 	exit 1
