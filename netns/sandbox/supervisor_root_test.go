@@ -209,6 +209,7 @@ func TestTerminalInterrupt(t *testing.T) {
 	c.start()
 	c.until("ready\r\n")
 	c.key("\x03")
+	c.key("\n") // a shell that had not begun to read yet sees to its trap behind the line
 	c.until("caught\r\n")
 	if c.cmd.Wait(); c.cmd.ProcessState.ExitCode() != 4 {
 		t.Errorf("ended with %v", c.cmd.ProcessState)
