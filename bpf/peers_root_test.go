@@ -5,20 +5,15 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
@@ -50,25 +45,6 @@ func mayLack(t *testing.T, err error) {
 		t.Fatal("loaded below 6.0")
 	}
 	fmt.Printf("feature %t LSM programs of unix sockets (6.0)\n", err == nil)
-}
-
-// Who is short of descriptors is not told that the kernel has no such programs.
-func TestAShortageIsNoLack(t *testing.T) {
-	r, peers := peersRig(t, "")
-	if peers == nil {
-		return // mayLack has said so
-	}
-	var limit unix.Rlimit
-	require(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
-	require(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}))
-	_, loading := LoadPeers(r.object, r.cookie, "")
-	attaching := peers.Attach(r.cgroup)
-	require(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
-	for what, err := range map[string]error{"load": loading, "attach": attaching} {
-		if !errors.Is(err, unix.EMFILE) || errors.Is(err, ErrNotSupported) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
 }
 
 // P5: the gap of the mounts. A socket of the host's, bound in sight when all programs were attached, pathname or
@@ -164,131 +140,6 @@ func TestR5FamilyOutsideTheList(t *testing.T) {
 	if want := "vsock EAFNOSUPPORT, alg EAFNOSUPPORT, uevents EAFNOSUPPORT, routes ok"; inForce(t, peers) && got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-}
-
-// P13: a core_pattern that is a socket asks for no limit of core files: the kernel itself connects, and writes what the
-// memory of who crashed was. Where the programs are called it is refused like a call of the session's.
-func TestP13CoreSocket(t *testing.T) {
-	r, peers := peersRig(t, "")
-	path := filepath.Join(t.TempDir(), "core")
-	l := listenUnix(t, "unix", path)
-	taken := setCorePattern(t, "@"+path)
-	reached := make(chan bool)
-	go func() {
-		visits := 0
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				break
-			}
-			peer, err := peerOf(conn)
-			conn.Close() // who dumps waits for a reader
-			if err == nil && peer == os.Getpid() {
-				break
-			}
-			visits++
-		}
-		reached <- visits > 0
-	}()
-	if out, _ := r.act("bpf: crash"); out != "signal: segmentation fault" && out != "signal: segmentation fault (core dumped)" {
-		t.Errorf("crashed with %q", out)
-	}
-	last, err := net.Dial("unix", path) // behind the kernel's
-	require(t, err)
-	last.Close()
-	refused := peers != nil && inForce(t, peers)
-	if got, want := <-reached, taken && !refused; got != want {
-		t.Errorf("programs in force: %t; a crash reached the host: %t, want %t", refused, got, want)
-	}
-	if taken && refused {
-		expectPath(t, r, path)
-	}
-}
-
-// setCorePattern tells whether the kernel takes it for a socket (Linux 6.16), which it takes from its first mount namespace
-// alone.
-func setCorePattern(t *testing.T, pattern string) bool {
-	t.Helper()
-	const name = "/proc/sys/kernel/core_pattern"
-	version, err := features.LinuxVersionCode()
-	require(t, err)
-	before := mustRead(t, name)
-	t.Cleanup(func() { require(t, os.WriteFile(name, before, 0)) })
-	err = os.WriteFile(name, []byte(pattern), 0)
-	return err == nil && version >= 6<<16|16<<8
-}
-
-func peerOf(conn net.Conn) (pid int, err error) {
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	controlErr := raw.Control(func(fd uintptr) {
-		var peer *unix.Ucred
-		if peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid = int(peer.Pid)
-		}
-	})
-	return pid, errors.Join(controlErr, err)
-}
-
-// actCrash has the limit that an agent has.
-func actCrash() string {
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}); err != nil {
-		return errnoName(err)
-	}
-	return exec.Command("sh", "-c", "kill -SEGV $$").Run().Error()
-}
-
-// What is known of a kernel is asked once, and for the kernel and the programs it is about.
-func TestFieldsAreKept(t *testing.T) {
-	cache := filepath.Join(t.TempDir(), "kernel.json")
-	first, firstErr := fieldsOf(cache)
-	require(t, os.WriteFile(cache+".copy", mustRead(t, cache), 0o600))
-	again, againErr := fieldsOf(cache)
-	if first.Build != again.Build || len(first.Programs) != len(again.Programs) || fmt.Sprint(firstErr) != fmt.Sprint(againErr) {
-		t.Errorf("%v, %v and then %v, %v", first, firstErr, again, againErr)
-	}
-	// Where they cannot be kept they are known all the same.
-	unkept, err := fieldsOf("/proc/kernel.json")
-	if len(first.Programs) != len(unkept.Programs) || fmt.Sprint(firstErr) != fmt.Sprint(err) {
-		t.Errorf("%v, %v and unkept %v, %v", first, firstErr, unkept, err)
-	}
-	for _, other := range []string{"", "{", strings.Replace(string(mustRead(t, cache)), first.Build, "another", 1)} {
-		require(t, os.WriteFile(cache, []byte(other), 0o600))
-		if known := readFields(cache, first.Build); known != nil {
-			t.Errorf("%.20q is taken for %v", other, known)
-		}
-	}
-}
-
-// A signal to the thread, as of a helper that ended, stops the verifier, which says EAGAIN: the session would begin without
-// the programs. This one takes the verifier longer than the signals take.
-func TestSignalsDoNotKeepPeersAway(t *testing.T) {
-	if _, peers := peersRig(t, ""); peers == nil {
-		return
-	}
-	kernel, err := fieldsOf("")
-	require(t, err)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	thread := unix.Gettid()
-	go func() {
-		for range 1000 {
-			// SIGURG: Go's own, which it takes at any time.
-			_ = unix.Tgkill(unix.Getpid(), thread, unix.SIGURG)
-		}
-	}()
-	again := asm.JLT.Imm(asm.R1, 200_000, "")
-	again.Offset = -2
-	p, err := kernel.load(&ebpf.ProgramSpec{
-		Name: lsmProgUnixStreamConnect, ByteOrder: binary.LittleEndian,
-		Instructions: asm.Instructions{
-			asm.Mov.Imm(asm.R1, 0), asm.Add.Imm(asm.R1, 1), again, asm.Mov.Imm(asm.R0, 1), asm.Return(),
-		},
-	}, nil)
-	require(t, err)
-	require(t, p.Close())
 }
 
 func mustRead(t *testing.T, name string) []byte {
