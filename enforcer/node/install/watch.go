@@ -83,7 +83,7 @@ func awaitChange(events *os.File, again time.Time) error {
 		if err != nil {
 			return err
 		}
-		if changed, err := changed(buffer[:n]); changed || err != nil {
+		if others, err := changed(buffer[:n]); others || err != nil {
 			return err
 		}
 	}
