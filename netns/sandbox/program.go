@@ -116,12 +116,17 @@ func (c *Child) Run(ctx context.Context, cfg ProgramConfig) (*Program, error) {
 }
 
 // start sends the program to init and waits for what comes of it.
-func (p *Program) start(ctx context.Context, cfg ProgramConfig) error {
+func (p *Program) start(ctx context.Context, cfg ProgramConfig) (err error) {
 	if err := p.send(cfg); err != nil {
 		return err
 	}
 	// Behind the program in the socket: init signals nothing that it does not know.
 	p.unwatch = context.AfterFunc(ctx, func() { p.Signal(unix.SIGKILL) })
+	defer func() {
+		if err != nil {
+			p.unwatch()
+		}
+	}()
 	p.attendant.Begin()
 	message, open := <-p.heard
 	if !open {

@@ -18,8 +18,8 @@ const (
 func TrustEnv() []string { return trust.Env() }
 
 // trust covers the host's stores of certificates. It is the last stage that
-// mounts, so the mounts are checked, and the rules
-// for writing made, here, while init may still look everywhere.
+// mounts, so the mounts are checked, and the rules for writing made, here, while
+// init may still look everywhere.
 func (p *pid1) trust() error {
 	plan, err := trust.Build(trust.Options{
 		SystemRoots: p.launch.SystemRoots,

@@ -123,8 +123,9 @@ func (c Credential) immovable() (Position, bool) {
 	return Position{}, false
 }
 
-// Positions that stand alone and those that take a value; path does both, and scheme is the general form of bearer and token. Which of them
-// this build acts upon is said in [unsupported].
+// Positions that stand alone and those that take a value; path does both, and
+// scheme is the general form of bearer and token. Which of them this build acts
+// upon is said in [unsupported].
 var (
 	barePositions  = []string{"bearer", "token", "path", "subprotocol", "sigv4", "service_account"}
 	namedPositions = []string{"basic", "header", "query", "cookie", "form", "json", "path", "scheme", "hmac"}
